@@ -1,0 +1,2 @@
+//! x
+pub use libsql_ffi as ffi;
