@@ -48,7 +48,9 @@ impl Commit<'_> {
         for image in self.pages {
             let number = image.page.get();
             if number <= last {
-                return Err(StorageError::invalid(format!("page {number} is out of order after page {last}")));
+                return Err(StorageError::invalid(format!(
+                    "page {number} is out of order after page {last}"
+                )));
             }
             if number > self.page_count {
                 return Err(StorageError::invalid(format!(

@@ -60,7 +60,10 @@ impl Waiter {
         let mut state = match timeout {
             None => self.changed.wait_while(state, idle).unwrap_or_else(PoisonError::into_inner),
             Some(timeout) => {
-                self.changed.wait_timeout_while(state, timeout, idle).unwrap_or_else(PoisonError::into_inner).0
+                self.changed
+                    .wait_timeout_while(state, timeout, idle)
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .0
             }
         };
         let found = *state;
@@ -103,21 +106,25 @@ impl WriterSlot {
     fn wait_turn(self: &Arc<Self>, waiter: &Arc<Waiter>, wait: &Wait) -> Result<SlotGuard, StorageError> {
         let start = self.door.now();
         // Registered before the flag is looked at, so no cancellation is missed.
-        let _registration = wait.cancel.as_ref().map(|cancel| cancel.register(Waker::from(Arc::clone(waiter))));
+        let _registration =
+            wait.cancel.as_ref().map(|cancel| cancel.register(Waker::from(Arc::clone(waiter))));
         loop {
             if wait.cancel.as_ref().is_some_and(twill_types::Cancel::is_cancelled) {
                 return self.leave(waiter, StorageError::Interrupted);
             }
             let waited = self.door.now().saturating_sub(start);
             let left = match wait.timeout {
-                Some(timeout) if waited >= timeout => return self.leave(waiter, StorageError::Busy { waited }),
+                Some(timeout) if waited >= timeout => {
+                    return self.leave(waiter, StorageError::Busy { waited });
+                }
                 Some(timeout) => Some(timeout - waited),
                 None => None,
             };
             if waiter.sleep(left).granted {
                 return Ok(SlotGuard { slot: Arc::clone(self) });
             }
-            if let Some(error) = self.lock().closed.clone() {
+            let closed = self.lock().closed.clone();
+            if let Some(error) = closed {
                 return self.leave(waiter, error);
             }
         }
