@@ -58,6 +58,12 @@ impl Cancel {
         Registration { cancel: self.clone(), key }
     }
 
+    /// How many waits are registered now. Tests learn from it that a wait has begun, without a clock.
+    #[must_use]
+    pub fn registered(&self) -> usize {
+        self.lock().wakers.len()
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, Shared> {
         self.shared.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -98,7 +104,9 @@ mod tests {
         cancel.cancel();
         assert!(cancel.is_cancelled());
         assert_eq!(count.0.load(Ordering::SeqCst), 1);
+        assert_eq!(cancel.registered(), 1);
         drop(registration);
+        assert_eq!(cancel.registered(), 0);
         cancel.reset();
         cancel.cancel();
         assert_eq!(count.0.load(Ordering::SeqCst), 1);

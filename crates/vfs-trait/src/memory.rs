@@ -7,10 +7,16 @@
 //!
 //! Invariants:
 //! 1. `durable <= appended`; versions above `durable` belong to commits in flight.
-//! 2. A version is dropped only when a newer one is visible to the oldest pin and to the durable state.
-//! 3. After a failed persist, versions above `durable` are gone and every later write is refused.
+//! 2. A version is dropped only when no pin, present or future, can see it: new pins are made of the durable state or
+//!    of newer ones, so everything a version older than that needs to live is a pin that already exists. A page
+//!    therefore keeps at most one version per pin, one durable and those in flight, however long a reader lasts.
+//! 3. After a failed persist nothing above `durable` is ever shown to a new reader, and every later write is refused.
+//!    Whoever pinned such a state, as the base of a ticket, goes on reading the same bytes.
+//! 4. From `closing` on nothing is appended, so what `close` settled is everything.
 //!
-//! On a crash everything is lost: there is nothing to reopen.
+//! Locks are taken in this order: `history`, then `pages` or the slot's own.
+//!
+//! On a crash everything is lost: there is nothing to reopen. A [`Medium`] must not panic.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
@@ -23,7 +29,7 @@ use crate::{
 
 /// Decides when and whether commits of a [`MemoryStorage`] are durable.
 pub trait Medium: Send + Sync + 'static {
-    /// Makes the commits `first..=last` durable.
+    /// Makes the commits `first..=last` durable. Called by one thread at a time, in order, without gaps.
     ///
     /// # Errors
     /// Whatever the storage shall report; it is poisoned from then on.
@@ -41,22 +47,22 @@ pub struct MemoryStorage {
 
 #[derive(Default)]
 struct Shared {
-    pages: RwLock<Versions>,
+    pages: RwLock<BTreeMap<PageNo, Versions>>,
     history: Mutex<History>,
     changed: Condvar,
 }
 
-/// Images by page, oldest first. `None`: the page was cut off and reads as zeros.
-type Versions = BTreeMap<PageNo, Vec<(Lsn, Option<Arc<[u8]>>)>>;
+/// One page's images, oldest first. `None`: the page was cut off and reads as zeros.
+type Versions = Vec<(Lsn, Option<Arc<[u8]>>)>;
 
 struct History {
     appended: Extent,
     durable: Extent,
-    /// Extents of commits in flight, ascending.
-    in_flight: Vec<Extent>,
+    /// How many snapshots hold each LSN.
     pins: BTreeMap<Lsn, usize>,
     persisting: bool,
     poisoned: Option<StorageError>,
+    closing: bool,
     closed: bool,
 }
 
@@ -73,11 +79,36 @@ impl Default for History {
         Self {
             appended: empty,
             durable: empty,
-            in_flight: Vec::new(),
             pins: BTreeMap::new(),
             persisting: false,
             poisoned: None,
+            closing: false,
             closed: false,
+        }
+    }
+}
+
+impl History {
+    /// Refuses a write that would come too late.
+    fn writable(&self) -> Result<(), StorageError> {
+        if self.closing {
+            return Err(StorageError::closed());
+        }
+        self.poisoned.as_ref().map_or(Ok(()), |error| Err(StorageError::poisoned(error)))
+    }
+
+    /// Drops versions that no snapshot, present or future, can see.
+    fn prune(&self, versions: &mut Versions) {
+        let mut newer = None;
+        for index in (0..versions.len()).rev() {
+            let Some(&(lsn, _)) = versions.get(index) else { continue };
+            let hidden = newer.is_some_and(|newer| {
+                newer <= self.durable.lsn && self.pins.range(lsn..newer).next().is_none()
+            });
+            newer = Some(lsn);
+            if hidden {
+                versions.remove(index);
+            }
         }
     }
 }
@@ -103,15 +134,6 @@ impl Drop for Pin {
 impl Shared {
     fn history(&self) -> MutexGuard<'_, History> {
         self.history.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Drops every version above `durable`.
-    fn forget_in_flight(&self, durable: Lsn) {
-        let mut pages = self.pages.write().unwrap_or_else(PoisonError::into_inner);
-        pages.retain(|_, versions| {
-            versions.retain(|(lsn, _)| *lsn <= durable);
-            !versions.is_empty()
-        });
     }
 }
 
@@ -154,6 +176,17 @@ impl MemoryStorage {
         Snapshot::new(id, extent.page_count, extent.page_size, pin)
     }
 
+    /// Refuses what a closed or read-only storage does not do.
+    fn refuse_write(&self) -> Result<(), StorageError> {
+        if self.shared.history().closed {
+            return Err(StorageError::closed());
+        }
+        if self.read_only {
+            return Err(StorageError::ReadOnly { what: "opened with mode=ro".to_owned() });
+        }
+        Ok(())
+    }
+
     fn own_pin<'a>(&self, at: &'a Snapshot) -> Result<&'a Pin, StorageError> {
         at.pin::<Pin>()
             .filter(|pin| Arc::ptr_eq(&pin.shared, &self.shared))
@@ -161,19 +194,21 @@ impl MemoryStorage {
     }
 
     /// Adds the commit's versions and drops those nobody can read any more.
-    fn write_versions(&self, commit: &Commit<'_>, lsn: Lsn, base: &Snapshot, horizon: Lsn) {
+    fn write_versions(&self, commit: &Commit<'_>, images: Vec<Arc<[u8]>>, lsn: Lsn, history: &History) {
         let mut pages = self.shared.pages.write().unwrap_or_else(PoisonError::into_inner);
-        for image in commit.pages {
-            let versions = pages.entry(image.page).or_default();
-            prune(versions, horizon);
-            versions.push((lsn, Some(image.bytes.into())));
+        for (page, image) in commit.pages.iter().map(|image| image.page).zip(images) {
+            let versions = pages.entry(page).or_default();
+            history.prune(versions);
+            versions.push((lsn, Some(image)));
         }
-        if commit.page_count < base.page_count()
+        if commit.page_count < history.appended.page_count
             && let Some(first_gone) = PageNo::new(commit.page_count + 1)
         {
             for (_, versions) in pages.range_mut(first_gone..) {
-                prune(versions, horizon);
-                versions.push((lsn, None));
+                history.prune(versions);
+                if versions.last().is_some_and(|(_, image)| image.is_some()) {
+                    versions.push((lsn, None));
+                }
             }
         }
     }
@@ -194,25 +229,14 @@ impl MemoryStorage {
         match outcome {
             Ok(()) => {
                 history.durable = group;
-                history.in_flight.retain(|extent| extent.lsn > group.lsn);
             }
             Err(error) => {
                 self.slot.close(StorageError::poisoned(&error));
                 history.poisoned = Some(error);
-                history.in_flight.clear();
-                self.shared.forget_in_flight(history.durable.lsn);
             }
         }
         self.shared.changed.notify_all();
         history
-    }
-}
-
-/// Drops versions that are hidden from `horizon` by a newer one it can see.
-fn prune(versions: &mut Vec<(Lsn, Option<Arc<[u8]>>)>, horizon: Lsn) {
-    let visible = versions.partition_point(|(lsn, _)| *lsn <= horizon);
-    if visible > 1 {
-        versions.drain(..visible - 1);
     }
 }
 
@@ -255,38 +279,42 @@ impl Storage for MemoryStorage {
     }
 
     fn begin_write(&self, wait: Wait) -> Result<WriteTicket, StorageError> {
-        if self.read_only {
-            return Err(StorageError::ReadOnly { what: "opened with mode=ro".to_owned() });
-        }
+        self.refuse_write()?;
         let guard = self.slot.acquire(&wait)?;
         let mut history = self.shared.history();
+        history.writable()?;
         let appended = history.appended;
         let base = self.pinned(&mut history, appended);
         Ok(WriteTicket::new(base, Box::new(guard)))
     }
 
     fn append(&self, ticket: WriteTicket, commit: Commit<'_>) -> Result<Snapshot, StorageError> {
+        // Bound in this order, so that every way out lets go of the base before the slot.
         let (base, slot) = ticket.into_parts();
+        let (slot, base) = (slot, base);
         self.own_pin(&base)?;
-        if !slot.is::<SlotGuard>() {
+        if !slot.downcast_ref::<SlotGuard>().is_some_and(|guard| guard.is_of(&self.slot)) {
             return Err(StorageError::invalid("the ticket belongs to another storage"));
         }
         commit.validate(&base)?;
+        let images = commit.pages.iter().map(|image| image.bytes.into()).collect();
         let mut history = self.shared.history();
-        if let Some(error) = &history.poisoned {
-            return Err(StorageError::poisoned(error));
+        history.writable()?;
+        if base.lsn() != history.appended.lsn {
+            let (base, newest) = (base.lsn(), history.appended.lsn);
+            let what = format!("the ticket starts from commit {base}, but {newest} is appended");
+            return Err(StorageError::Conflict { what });
         }
         let lsn = base.lsn().next();
         let extent = Extent { lsn, page_count: commit.page_count, page_size: commit.page_size };
-        let oldest_pin = history.pins.keys().next().copied().unwrap_or(lsn);
-        self.write_versions(&commit, lsn, &base, oldest_pin.min(history.durable.lsn));
+        self.write_versions(&commit, images, lsn, &history);
         history.appended = extent;
-        match self.medium {
-            Some(_) => history.in_flight.push(extent),
-            None => history.durable = extent,
+        if self.medium.is_none() {
+            history.durable = extent;
         }
         let appended = self.pinned(&mut history, extent);
         drop(history);
+        drop(base);
         drop(slot);
         Ok(appended)
     }
@@ -310,10 +338,15 @@ impl Storage for MemoryStorage {
 
     fn prefetch(&self, _at: &Snapshot, _pages: &[PageNo]) {}
 
+    /// Versions have no other resting place; those kept for pins that are gone are dropped.
     fn checkpoint(&self) -> Result<Checkpointed, StorageError> {
-        if self.read_only {
-            return Err(StorageError::ReadOnly { what: "opened with mode=ro".to_owned() });
-        }
+        self.refuse_write()?;
+        let history = self.shared.history();
+        let mut pages = self.shared.pages.write().unwrap_or_else(PoisonError::into_inner);
+        pages.retain(|_, versions| {
+            history.prune(versions);
+            !matches!(versions.as_slice(), [] | [(_, None)])
+        });
         Ok(Checkpointed::default())
     }
 
@@ -321,9 +354,10 @@ impl Storage for MemoryStorage {
         self.slot.close(StorageError::closed());
         let newest = {
             let mut history = self.shared.history();
+            history.closing = true;
             let appended = history.appended;
-            let poisoned = history.poisoned.is_some() || history.closed;
-            (!poisoned).then(|| self.pinned(&mut history, appended))
+            let settle = history.poisoned.is_none() && !history.closed;
+            settle.then(|| self.pinned(&mut history, appended))
         };
         let settled = newest.map_or(Ok(()), |newest| self.wait_durable(&newest));
         self.shared.history().closed = true;

@@ -120,17 +120,19 @@ impl WriterSlot {
                 Some(timeout) => Some(timeout - waited),
                 None => None,
             };
-            if waiter.sleep(left).granted {
-                return Ok(SlotGuard { slot: Arc::clone(self) });
-            }
+            let granted = waiter.sleep(left).granted;
             let closed = self.lock().closed.clone();
-            if let Some(error) = closed {
-                return self.leave(waiter, error);
+            match closed {
+                // Whether it was granted meanwhile or not: nobody in the queue gets a closed slot.
+                Some(error) => return self.leave(waiter, error),
+                None if granted => return Ok(SlotGuard { slot: Arc::clone(self) }),
+                None => {}
             }
         }
     }
 
-    /// Leaves the queue with `error`, unless the slot was granted meanwhile: then the caller has it after all.
+    /// Leaves the queue with `error`. Was the slot granted meanwhile, a timeout is forgotten and the caller has it
+    /// after all; an interrupted or refused caller passes it on.
     fn leave(self: &Arc<Self>, waiter: &Arc<Waiter>, error: StorageError) -> Result<SlotGuard, StorageError> {
         let mut queue = self.lock();
         let before = queue.waiting.len();
@@ -172,6 +174,13 @@ impl WriterSlot {
 /// Holds the slot; dropping it passes the slot to the longest waiting caller.
 pub struct SlotGuard {
     slot: Arc<WriterSlot>,
+}
+
+impl SlotGuard {
+    /// Whether this guard holds that slot.
+    pub(crate) fn is_of(&self, slot: &Arc<WriterSlot>) -> bool {
+        Arc::ptr_eq(&self.slot, slot)
+    }
 }
 
 impl Drop for SlotGuard {
