@@ -1,0 +1,230 @@
+//! What all databases of one connection share: the busy timeout, the interrupt, reserved writer slots, the last error.
+//!
+//! Invariants:
+//! 1. A reservation belongs to one storage key; at most one exists per key.
+//! 2. After [`Session::settle`] there are none, and every state that was read under one is durable.
+
+#![expect(unsafe_code, reason = "asks libSQL about the connection")]
+
+use std::ffi::{CString, c_void};
+use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use twill_libsql::ffi;
+use twill_types::Cancel;
+use twill_vfs_trait::{Snapshot, StateId, StorageError, Wait, WriteTicket};
+
+use crate::file;
+use crate::resolver::Opened;
+use crate::wal;
+
+/// One connection's side of the shim. Create it, open the connection with [`Session::wal_manager`], then
+/// [`Session::attach`] the handle.
+pub struct Session {
+    db: AtomicPtr<ffi::sqlite3>,
+    cancel: Cancel,
+    busy_timeout_ms: AtomicU64,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    reserved: Vec<(String, WriteTicket)>,
+    /// States read under a reserved slot before anything was written, so perhaps not durable.
+    provisional: Vec<(Opened, Snapshot)>,
+    last_error: Option<StorageError>,
+    last_commit: Option<StateId>,
+}
+
+impl Session {
+    /// What a connection waits for the writer slot unless told otherwise.
+    pub const DEFAULT_BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+    /// A session for one connection.
+    #[must_use]
+    pub fn new() -> Arc<Self> {
+        let session = Self {
+            db: AtomicPtr::default(),
+            cancel: Cancel::new(),
+            busy_timeout_ms: AtomicU64::new(0),
+            state: Mutex::default(),
+        };
+        session.set_busy_timeout(Self::DEFAULT_BUSY_TIMEOUT);
+        Arc::new(session)
+    }
+
+    /// The WAL manager to open the connection with. libSQL destroys it with the connection, or when opening fails.
+    #[must_use]
+    pub fn wal_manager(self: &Arc<Self>) -> ffi::libsql_wal_manager {
+        wal::manager(Arc::clone(self))
+    }
+
+    /// Tells the session its connection, right after open.
+    ///
+    /// # Safety
+    /// `db` must be the open connection this session's WAL manager was given to, and must stay open while methods of
+    /// this session are called.
+    pub unsafe fn attach(&self, db: *mut ffi::sqlite3) {
+        self.db.store(db, Ordering::Release);
+    }
+
+    /// Ends a wait for the writer slot. Whoever interrupts the connection cancels this too, and whoever starts a call
+    /// resets it.
+    #[must_use]
+    pub fn cancel(&self) -> &Cancel {
+        &self.cancel
+    }
+
+    /// How long a writer queues.
+    #[must_use]
+    pub fn busy_timeout(&self) -> Duration {
+        Duration::from_millis(self.busy_timeout_ms.load(Ordering::Relaxed))
+    }
+
+    /// Sets how long a writer queues; zero does not wait. `PRAGMA busy_timeout` does the same.
+    pub fn set_busy_timeout(&self, timeout: Duration) {
+        let milliseconds = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
+        self.busy_timeout_ms.store(milliseconds, Ordering::Relaxed);
+    }
+
+    /// Queues for the writer slot of every named schema, in the order of their canonical URLs. Schemas that are unknown,
+    /// temporary, read-only, or already in a transaction are skipped: the write itself decides about those.
+    ///
+    /// # Errors
+    /// Those of [`twill_vfs_trait::Storage::begin_write`]; nothing stays reserved then.
+    pub fn prelock(&self, schemas: &[&str]) -> Result<(), StorageError> {
+        let mut wanted: Vec<Opened> = schemas
+            .iter()
+            .filter(|schema| self.transaction_state(schema) == ffi::SQLITE_TXN_NONE)
+            .filter_map(|schema| self.opened(schema))
+            .filter(|opened| !opened.read_only)
+            .collect();
+        wanted.sort_by(|one, other| one.key.cmp(&other.key));
+        wanted.dedup_by(|one, other| one.key == other.key);
+        for opened in wanted {
+            if self.state().reserved.iter().any(|(key, _)| *key == opened.key) {
+                continue;
+            }
+            let wait = Wait { timeout: Some(self.busy_timeout()), cancel: Some(self.cancel.clone()) };
+            match opened.storage.begin_write(wait) {
+                Ok(ticket) => self.reserve(&opened, ticket),
+                Err(error) => {
+                    self.give_back();
+                    return Err(error);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends a call: gives reserved slots that no write used back.
+    ///
+    /// A read transaction that began under such a slot may have seen a state that is not durable yet; it is waited for.
+    ///
+    /// # Errors
+    /// When that state did not become durable.
+    pub fn settle(&self) -> Result<(), StorageError> {
+        self.give_back();
+        let provisional = std::mem::take(&mut self.state().provisional);
+        provisional.iter().try_for_each(|(opened, snapshot)| opened.storage.wait_durable(snapshot))
+    }
+
+    fn give_back(&self) {
+        // Tickets are dropped outside the lock: giving a slot back wakes others.
+        let reserved = std::mem::take(&mut self.state().reserved);
+        drop(reserved);
+    }
+
+    /// The storage error behind the last SQLITE_* code that a callback returned.
+    #[must_use]
+    pub fn take_error(&self) -> Option<StorageError> {
+        self.state().last_error.take()
+    }
+
+    /// The storage behind a schema of this connection; `None` for temporary and unknown ones.
+    #[must_use]
+    pub fn opened(&self, schema: &str) -> Option<Opened> {
+        let schema = CString::new(schema).ok()?;
+        let mut pointer: *mut ffi::sqlite3_file = std::ptr::null_mut();
+        // SAFETY: `db` is open (see `attach`); for this operation libSQL stores the schema's file in what we point to.
+        let code = unsafe {
+            ffi::sqlite3_file_control(
+                self.db()?,
+                schema.as_ptr(),
+                ffi::SQLITE_FCNTL_FILE_POINTER,
+                (&raw mut pointer).cast::<c_void>(),
+            )
+        };
+        if code != ffi::SQLITE_OK {
+            return None;
+        }
+        // SAFETY: the pointer comes from libSQL, so it is null or an open file of some VFS.
+        let shared = unsafe { file::shared(pointer) }?;
+        Some(shared.opened().clone())
+    }
+
+    /// The state that the connection's last commit produced.
+    #[must_use]
+    pub fn last_commit(&self) -> Option<StateId> {
+        self.state().last_commit
+    }
+
+    pub(crate) fn set_last_commit(&self, id: StateId) {
+        self.state().last_commit = Some(id);
+    }
+
+    pub(crate) fn set_error(&self, error: StorageError) {
+        self.state().last_error = Some(error);
+    }
+
+    pub(crate) fn reserve(&self, opened: &Opened, ticket: WriteTicket) {
+        self.state().reserved.push((opened.key.clone(), ticket));
+    }
+
+    pub(crate) fn reserved_base(&self, opened: &Opened) -> Option<Snapshot> {
+        let mut state = self.state();
+        let base = state.reserved.iter().find(|(key, _)| *key == opened.key)?.1.base().clone();
+        state.provisional.push((opened.clone(), base.clone()));
+        Some(base)
+    }
+
+    pub(crate) fn take_reserved(&self, opened: &Opened) -> Option<WriteTicket> {
+        let mut state = self.state();
+        let position = state.reserved.iter().position(|(key, _)| *key == opened.key)?;
+        // From here on the write transaction itself waits for its base.
+        state.provisional.retain(|(other, _)| other.key != opened.key);
+        Some(state.reserved.swap_remove(position).1)
+    }
+
+    /// Whether some schema over this storage is inside a read transaction, so that libSQL will not retry a write.
+    pub(crate) fn reads_only_now(&self, opened: &Opened) -> bool {
+        let Some(db) = self.db() else { return false };
+        (0..)
+            .map_while(|index| {
+                // SAFETY: `db` is open (see `attach`); the name lives until the schema is detached.
+                let name = unsafe {
+                    let name = ffi::sqlite3_db_name(db, index);
+                    (!name.is_null()).then(|| std::ffi::CStr::from_ptr(name))
+                };
+                name?.to_str().ok()
+            })
+            .filter(|schema| self.opened(schema).is_some_and(|other| other.key == opened.key))
+            .any(|schema| self.transaction_state(schema) == ffi::SQLITE_TXN_READ)
+    }
+
+    fn transaction_state(&self, schema: &str) -> std::ffi::c_int {
+        let (Some(db), Ok(schema)) = (self.db(), CString::new(schema)) else { return -1 };
+        // SAFETY: `db` is open (see `attach`). libSQL takes no lock of ours in this call.
+        unsafe { ffi::sqlite3_txn_state(db, schema.as_ptr()) }
+    }
+
+    fn db(&self) -> Option<*mut ffi::sqlite3> {
+        let db = self.db.load(Ordering::Acquire);
+        (!db.is_null()).then_some(db)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
