@@ -12,6 +12,7 @@
 use std::ffi::{c_int, c_void};
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
 
 use twill_libsql::ffi;
 use twill_types::PageNo;
@@ -36,6 +37,8 @@ pub(crate) struct Shared {
     lock: AtomicI32,
     wal_open: AtomicBool,
     session: Mutex<Weak<Session>>,
+    /// A `PRAGMA busy_timeout` from before the virtual WAL told us the session.
+    early_busy_timeout: Mutex<Option<Duration>>,
 }
 
 impl Shared {
@@ -48,11 +51,21 @@ impl Shared {
         self.wal_open.store(session.is_some(), Ordering::Relaxed);
         *self.session.lock().unwrap_or_else(PoisonError::into_inner) =
             session.map_or_else(Weak::new, Arc::downgrade);
+        let early = self.early_busy_timeout.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let (Some(session), Some(timeout)) = (session, early) {
+            session.set_busy_timeout(timeout);
+        }
     }
 
-    /// The connection's session, known once the virtual WAL is open.
-    pub(crate) fn session(&self) -> Option<Arc<Session>> {
-        self.session.lock().unwrap_or_else(PoisonError::into_inner).upgrade()
+    /// Sets the connection's busy timeout, now or as soon as the connection's session is known.
+    pub(crate) fn set_busy_timeout(&self, timeout: Duration) {
+        let session = self.session.lock().unwrap_or_else(PoisonError::into_inner).upgrade();
+        match session {
+            Some(session) => session.set_busy_timeout(timeout),
+            None => {
+                *self.early_busy_timeout.lock().unwrap_or_else(PoisonError::into_inner) = Some(timeout);
+            }
+        }
     }
 
     /// Bytes in the file, as libSQL is to see it (see the module's documentation).
@@ -99,6 +112,7 @@ pub(crate) unsafe fn init(file: *mut ffi::sqlite3_file, opened: Opened) {
         lock: AtomicI32::new(0),
         wal_open: AtomicBool::new(false),
         session: Mutex::default(),
+        early_busy_timeout: Mutex::default(),
     });
     // SAFETY: the caller vouches for size and ownership; the methods live for ever.
     unsafe {

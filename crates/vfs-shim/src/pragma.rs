@@ -80,8 +80,8 @@ fn judge(file: &Shared, name: &str, value: Option<&str>) -> Verdict {
         "locking_mode" => Verdict::Rewrite(c"normal"),
         "synchronous" => synchronous(value, file.opened().synchronous.level()),
         "busy_timeout" => {
-            if let (Some(session), Ok(milliseconds)) = (file.session(), value.parse::<i64>()) {
-                session.set_busy_timeout(Duration::from_millis(u64::try_from(milliseconds).unwrap_or(0)));
+            if let Ok(milliseconds) = value.parse::<i64>() {
+                file.set_busy_timeout(Duration::from_millis(u64::try_from(milliseconds).unwrap_or(0)));
             }
             Verdict::Pass
         }

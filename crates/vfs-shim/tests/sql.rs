@@ -1,5 +1,13 @@
 //! What SQL sees through the shim: the whole engine, truthful pragmas, several databases.
-#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, missing_docs, unreachable_pub, dead_code, reason = "test code")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    missing_docs,
+    unreachable_pub,
+    dead_code,
+    reason = "test code"
+)]
 
 mod common;
 
@@ -23,7 +31,9 @@ fn page_sizes_auto_vacuum_and_encoding_are_chosen_before_the_first_write() {
         for auto_vacuum in 0..3 {
             let name = format!("sizes-{size}-{auto_vacuum}");
             let one = connect(&name);
-            one.run(&format!("PRAGMA page_size={size}; PRAGMA auto_vacuum={auto_vacuum}; PRAGMA encoding='UTF-16'"));
+            one.run(&format!(
+                "PRAGMA page_size={size}; PRAGMA auto_vacuum={auto_vacuum}; PRAGMA encoding='UTF-16'"
+            ));
             one.run("CREATE TABLE t(a, b); WITH RECURSIVE n(i) AS (VALUES(1) UNION ALL SELECT i+1 FROM n WHERE i<300)
                      INSERT INTO t SELECT i, randomblob(300) FROM n; DELETE FROM t WHERE a % 3 = 0; PRAGMA incremental_vacuum");
             let two = connect(&name);
@@ -41,8 +51,10 @@ fn spilled_pages_survive_savepoints_and_rollbacks() {
     let one = connect("spill");
     one.run("PRAGMA cache_size=5; CREATE TABLE t(a INTEGER PRIMARY KEY, b)");
     let fill = |from: i32, to: i32| {
-        format!("WITH RECURSIVE n(i) AS (VALUES({from}) UNION ALL SELECT i+1 FROM n WHERE i<{to})
-                 INSERT INTO t SELECT i, hex(zeroblob(500)) FROM n;")
+        format!(
+            "WITH RECURSIVE n(i) AS (VALUES({from}) UNION ALL SELECT i+1 FROM n WHERE i<{to})
+                 INSERT INTO t SELECT i, hex(zeroblob(500)) FROM n;"
+        )
     };
     one.run(&format!("BEGIN; {} SAVEPOINT s; {}", fill(1, 500), fill(501, 1000)));
     one.run("UPDATE t SET b = 'changed'; ROLLBACK TO s;");
@@ -57,23 +69,29 @@ fn spilled_pages_survive_savepoints_and_rollbacks() {
 #[test]
 fn vacuum_shrinks_and_vacuum_into_makes_a_database() {
     let one = connect("vacuum");
-    one.run("CREATE TABLE t(a, b); WITH RECURSIVE n(i) AS (VALUES(1) UNION ALL SELECT i+1 FROM n WHERE i<500)
-             INSERT INTO t SELECT i, zeroblob(1000) FROM n; DELETE FROM t WHERE a > 10");
+    one.run(
+        "CREATE TABLE t(a, b); WITH RECURSIVE n(i) AS (VALUES(1) UNION ALL SELECT i+1 FROM n WHERE i<500)
+             INSERT INTO t SELECT i, zeroblob(1000) FROM n; DELETE FROM t WHERE a > 10",
+    );
     let before: i64 = one.rows("PRAGMA page_count").parse().unwrap();
     one.run("VACUUM");
     let after: i64 = connect("vacuum").rows("PRAGMA page_count").parse().unwrap();
     assert!(after < before / 5, "{before} -> {after}");
     one.run("VACUUM INTO 'vacuum-copy'");
     assert_eq!(connect("vacuum-copy").rows("SELECT count(*) FROM t"), "10");
-    assert!(one.db.execute_batch("VACUUM INTO 'vacuum-copy'").unwrap_err().to_string().contains("already exists"));
+    assert!(
+        one.db.execute_batch("VACUUM INTO 'vacuum-copy'").unwrap_err().to_string().contains("already exists")
+    );
 }
 
 #[test]
 fn attached_databases_and_temporary_tables_work_beside_main() {
     let one = connect("main-db");
-    one.run("CREATE TABLE t(a); ATTACH 'other-db' AS other; CREATE TABLE other.u(a);
+    one.run(
+        "CREATE TABLE t(a); ATTACH 'other-db' AS other; CREATE TABLE other.u(a);
              CREATE TEMP TABLE scratch(a); INSERT INTO scratch VALUES (7);
-             BEGIN; INSERT INTO t SELECT a FROM scratch; INSERT INTO other.u SELECT a + 1 FROM t; COMMIT");
+             BEGIN; INSERT INTO t SELECT a FROM scratch; INSERT INTO other.u SELECT a + 1 FROM t; COMMIT",
+    );
     assert_eq!(one.rows("SELECT t.a, u.a FROM t, other.u"), "7|8");
     assert_eq!(connect("other-db").rows("SELECT a FROM u"), "8");
     one.run("DETACH other");
@@ -108,8 +126,12 @@ fn pragmas_answer_the_truth() {
     assert_eq!(one.session.busy_timeout().as_millis(), 1234);
     one.run("PRAGMA synchronous=OFF");
     assert_eq!(one.rows("PRAGMA synchronous"), "2");
-    assert!(one.db.execute_batch("PRAGMA page_size=8192").unwrap_err().to_string().contains("4096-byte pages"));
-    assert!(one.db.execute_batch("PRAGMA wal_autocheckpoint=5").unwrap_err().to_string().contains("by itself"));
+    assert!(
+        one.db.execute_batch("PRAGMA page_size=8192").unwrap_err().to_string().contains("4096-byte pages")
+    );
+    assert!(
+        one.db.execute_batch("PRAGMA wal_autocheckpoint=5").unwrap_err().to_string().contains("by itself")
+    );
     assert_eq!(one.rows("PRAGMA journal_mode=MEMORY"), "wal");
     one.run("INSERT INTO t VALUES (1)");
 }
@@ -136,7 +158,10 @@ fn full_text_json_rtree_and_vectors_run_on_our_pages() {
     let two = connect("features");
     assert_eq!(two.rows("SELECT rowid FROM f WHERE f MATCH 'quick'"), "1");
     assert_eq!(two.rows("SELECT id FROM r WHERE x0 > 15"), "2");
-    assert_eq!(two.rows("SELECT v.id FROM vector_top_k('vi', vector32('[0,1,0]'), 1) AS k JOIN v ON v.id = k.id"), "2");
+    assert_eq!(
+        two.rows("SELECT v.id FROM vector_top_k('vi', vector32('[0,1,0]'), 1) AS k JOIN v ON v.id = k.id"),
+        "2"
+    );
     assert_eq!(two.rows("SELECT json_extract('{\"a\":[1,2]}', '$.a[1]'), round(sqrt(2), 3)"), "2|1.414");
     assert_eq!(two.rows("PRAGMA integrity_check"), "ok");
 }

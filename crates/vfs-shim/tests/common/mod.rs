@@ -25,7 +25,13 @@ impl Resolver for Names {
         Ok(name.to_owned())
     }
 
-    fn open(&self, name: &str, _: &[(String, String)], read_only: bool, _: bool) -> Result<Opened, OpenFailure> {
+    fn open(
+        &self,
+        name: &str,
+        _: &[(String, String)],
+        read_only: bool,
+        _: bool,
+    ) -> Result<Opened, OpenFailure> {
         let mut places = places().lock().unwrap();
         let storage = places.entry(name.to_owned()).or_insert_with(|| Arc::new(MemoryStorage::new()));
         Ok(Opened {

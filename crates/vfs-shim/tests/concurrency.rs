@@ -1,0 +1,235 @@
+//! What writers and readers see of each other through the shim: durability, queueing, failures.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    missing_docs,
+    unreachable_pub,
+    dead_code,
+    reason = "test code"
+)]
+
+mod common;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
+
+use common::{connect, place};
+use twill_types::{Door, Lsn};
+use twill_vfs_trait::{Medium, MemoryStorage, Storage, StorageError, Wait};
+
+/// A medium that persists only when told, or fails.
+#[derive(Default)]
+struct Gate {
+    state: Mutex<State>,
+    changed: Condvar,
+    persists: AtomicU64,
+}
+
+#[derive(Default)]
+struct State {
+    closed: bool,
+    waiting: u64,
+    failure: Option<StorageError>,
+}
+
+struct Gated(Arc<Gate>);
+
+impl Medium for Gated {
+    fn persist(&self, _: Lsn, _: Lsn) -> Result<(), StorageError> {
+        self.0.persists.fetch_add(1, Ordering::SeqCst);
+        let mut state = self.0.state.lock().unwrap();
+        state.waiting += 1;
+        self.0.changed.notify_all();
+        state = self.0.changed.wait_while(state, |state| state.closed).unwrap();
+        state.waiting -= 1;
+        state.failure.take().map_or(Ok(()), Err)
+    }
+}
+
+impl Gate {
+    fn set(&self, closed: bool) {
+        self.state.lock().unwrap().closed = closed;
+        self.changed.notify_all();
+    }
+
+    fn wait_until_persisting(&self) {
+        drop(self.changed.wait_while(self.state.lock().unwrap(), |state| state.waiting == 0).unwrap());
+    }
+
+    fn fail_next(&self, failure: StorageError) {
+        self.state.lock().unwrap().failure = Some(failure);
+    }
+}
+
+/// A storage at `name` with a table `t(a UNIQUE)`, behind an open gate.
+fn gated(name: &str) -> (Arc<Gate>, Arc<MemoryStorage>) {
+    let gate = Arc::new(Gate::default());
+    let storage =
+        Arc::new(MemoryStorage::with_medium(<dyn Door>::system(), Box::new(Gated(Arc::clone(&gate)))));
+    place(name, Arc::clone(&storage) as Arc<dyn Storage>);
+    connect(name).run("CREATE TABLE t(a UNIQUE)");
+    (gate, storage)
+}
+
+fn indeterminate() -> StorageError {
+    StorageError::Indeterminate { what: "lost reply".to_owned(), source: None }
+}
+
+#[test]
+fn writers_queue_fairly_and_share_persists() {
+    let (gate, storage) = gated("queue");
+    let before = gate.persists.load(Ordering::SeqCst);
+    gate.set(true);
+    std::thread::scope(|scope| {
+        for writer in 0..16 {
+            scope.spawn(move || {
+                let one = connect("queue");
+                one.session.prelock(&["main"]).unwrap();
+                one.run(&format!("INSERT INTO t VALUES ({writer})"));
+                one.session.settle().unwrap();
+            });
+        }
+        gate.wait_until_persisting();
+        // All sixteen have appended once the ticket's base says so, though not one is durable.
+        while storage.begin_write(Wait::forever()).unwrap().base().lsn().get() < 17 {
+            std::thread::yield_now();
+        }
+        assert_eq!(storage.snapshot().unwrap().lsn(), Lsn::new(1));
+        gate.set(false);
+    });
+    assert_eq!(connect("queue").rows("SELECT count(*) FROM t"), "16");
+    assert_eq!(gate.persists.load(Ordering::SeqCst) - before, 2, "the first commit, then the fifteen others");
+}
+
+#[test]
+fn without_a_reservation_a_write_retries_from_the_newest_appended_state() {
+    let (gate, storage) = gated("retry");
+    gate.set(true);
+    std::thread::scope(|scope| {
+        scope.spawn(|| connect("retry").run("INSERT INTO t VALUES (1)"));
+        gate.wait_until_persisting();
+        scope.spawn(|| connect("retry").run("INSERT INTO t SELECT max(a) + 1 FROM t"));
+        while storage.begin_write(Wait::forever()).unwrap().base().lsn().get() < 3 {
+            std::thread::yield_now();
+        }
+        gate.set(false);
+    });
+    assert_eq!(connect("retry").rows("SELECT group_concat(a) FROM t"), "1,2");
+}
+
+#[test]
+fn a_write_that_changes_nothing_waits_for_what_it_read() {
+    let (gate, _storage) = gated("no-commit");
+    gate.set(true);
+    gate.fail_next(indeterminate());
+    std::thread::scope(|scope| {
+        let first = scope.spawn(|| connect("no-commit").code("INSERT INTO t VALUES (1)"));
+        gate.wait_until_persisting();
+        let second = scope.spawn(|| {
+            let one = connect("no-commit");
+            one.session.prelock(&["main"]).unwrap();
+            let code = one.code("INSERT OR IGNORE INTO t VALUES (1)");
+            (code, one.session.take_error())
+        });
+        std::thread::sleep(Duration::from_millis(50));
+        assert!(!second.is_finished(), "the row it ignored is not durable");
+        gate.set(false);
+        assert_eq!(first.join().unwrap(), 1034);
+        let (code, error) = second.join().unwrap();
+        assert_ne!(code, 0);
+        assert!(matches!(error, Some(StorageError::Indeterminate { .. } | StorageError::Poisoned { .. })));
+    });
+    assert_eq!(connect("no-commit").rows("SELECT count(*) FROM t"), "0");
+}
+
+#[test]
+fn a_failed_commit_rolls_back_and_poisons_writes_but_not_reads() {
+    let (gate, _storage) = gated("fail");
+    let one = connect("fail");
+    one.run("INSERT INTO t VALUES (1)");
+    gate.fail_next(indeterminate());
+    one.run("PRAGMA cache_size=5; BEGIN");
+    one.run("WITH RECURSIVE n(i) AS (VALUES(2) UNION ALL SELECT i+1 FROM n WHERE i<2000) INSERT INTO t SELECT hex(zeroblob(100)) || i FROM n");
+    assert_eq!(one.code("COMMIT"), 1034);
+    assert!(matches!(one.session.take_error(), Some(StorageError::Indeterminate { .. })));
+    assert!(one.db.is_autocommit());
+    assert_eq!(one.rows("SELECT a FROM t"), "1");
+    assert_eq!(one.code("INSERT INTO t VALUES (2)"), 778);
+    assert!(matches!(one.session.take_error(), Some(StorageError::Poisoned { .. })));
+    assert_eq!(one.rows("SELECT a FROM t"), "1");
+    assert_eq!(connect("fail").rows("PRAGMA integrity_check"), "ok");
+}
+
+#[test]
+fn a_reader_that_turns_writer_on_an_old_snapshot_gets_busy_snapshot() {
+    let (_gate, storage) = gated("stale");
+    let (one, two) = (connect("stale"), connect("stale"));
+    one.run("BEGIN");
+    assert_eq!(one.rows("SELECT count(*) FROM t"), "0");
+    two.run("INSERT INTO t VALUES (1)");
+    assert_eq!(one.code("INSERT INTO t VALUES (2)"), 517);
+    assert_eq!(one.rows("SELECT count(*) FROM t"), "0", "the transaction stays open and readable");
+    drop(storage.begin_write(Wait::none()).expect("the slot was given back"));
+    one.run("ROLLBACK; INSERT INTO t VALUES (2)");
+    assert_eq!(one.rows("SELECT count(*) FROM t"), "2");
+    one.run("BEGIN");
+    assert_eq!(one.rows("SELECT count(*) FROM t"), "2");
+    one.run("INSERT INTO t VALUES (3); COMMIT");
+}
+
+#[test]
+fn readers_keep_their_snapshot_across_commits() {
+    let (_gate, _storage) = gated("snapshot");
+    let (one, two) = (connect("snapshot"), connect("snapshot"));
+    two.run("INSERT INTO t VALUES (1)");
+    one.run("BEGIN");
+    assert_eq!(one.rows("SELECT count(*) FROM t"), "1");
+    two.run("INSERT INTO t VALUES (2); DELETE FROM t WHERE a = 1; CREATE TABLE u(x)");
+    assert_eq!(one.rows("SELECT a FROM t"), "1");
+    assert_eq!(one.code("SELECT * FROM u"), 1);
+    one.run("COMMIT");
+    assert_eq!(one.rows("SELECT a FROM t"), "2");
+    assert_eq!(one.rows("SELECT count(*) FROM u"), "0");
+}
+
+#[test]
+fn the_busy_timeout_is_honoured_once_and_an_interrupt_ends_the_wait() {
+    let (_gate, storage) = gated("busy");
+    let held = storage.begin_write(Wait::none()).unwrap();
+    let one = connect("busy");
+    one.run("PRAGMA busy_timeout=60");
+    assert_eq!(one.code("INSERT INTO t VALUES (1)"), 5);
+    assert_eq!(one.session.busy_timeout().as_millis(), 60, "set before the first access");
+    assert!(matches!(one.session.take_error(), Some(StorageError::Busy { .. })));
+    one.run("PRAGMA busy_timeout=0");
+    assert_eq!(one.code("INSERT INTO t VALUES (1)"), 5);
+    one.run("PRAGMA busy_timeout=100000");
+    let cancel = one.session.cancel().clone();
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| {
+            let one = one;
+            (one.code("INSERT INTO t VALUES (1)"), one)
+        });
+        std::thread::sleep(Duration::from_millis(20));
+        cancel.cancel();
+        let (code, one) = waiting.join().unwrap();
+        assert_eq!(code, 9);
+        cancel.reset();
+        drop(held);
+        one.run("INSERT INTO t VALUES (1)");
+        assert_eq!(one.rows("SELECT count(*) FROM t"), "1");
+    });
+}
+
+#[test]
+fn an_unused_reservation_is_given_back() {
+    let (_gate, storage) = gated("unused");
+    let one = connect("unused");
+    one.session.prelock(&["main", "temp", "nowhere"]).unwrap();
+    assert!(storage.begin_write(Wait::none()).is_err());
+    assert_eq!(one.code("INSERT INTO missing VALUES (1)"), 1);
+    one.session.settle().unwrap();
+    drop(storage.begin_write(Wait::none()).unwrap());
+}
