@@ -171,13 +171,13 @@ mod tests {
     #[test]
     fn beyond_the_heap_frames_live_in_a_file() {
         let mut frames = FrameList::default();
-        let count = 16 * (HEAP_CHUNKS as u32 + 2);
+        let count = 16 * (u32::try_from(HEAP_CHUNKS).unwrap() + 2);
         for number in 1..=count {
-            frames.put(page(number), &[number as u8; 65536]).unwrap();
+            frames.put(page(number), &[number.to_le_bytes()[0]; 65536]).unwrap();
         }
         assert!(matches!(frames.chunks.last(), Some(Chunk::Mapped(_))));
         for number in [1, count / 2, count] {
-            assert_eq!(frames.get(page(number)), Some(&[number as u8; 65536][..]));
+            assert_eq!(frames.get(page(number)), Some(&[number.to_le_bytes()[0]; 65536][..]));
         }
         frames.clear();
         assert_eq!(frames.chunks.len(), 1);
