@@ -25,8 +25,8 @@ use crate::workspace::Workspace;
 const USAGE: &str = "\
 usage: cargo xtask <command>
 
-  test [--fast] [--keep-going]   format, lints, tidy, all tests, documentation, licences, C ABI under valgrind, Bun
-                                 --fast: only format, lints, tidy and cargo test
+  test [--fast] [--keep-going]   format, tidy, lints, all tests, documentation, licences, the Bun example
+                                 --fast: only format, tidy, lints and cargo test
                                  --keep-going: run the remaining steps after a failure
   tidy                           arrows between crates, module docs, lengths, names, unsafe, documents
   demo                           a Bun program on real data: load, query, kill -9, restart, look again";
