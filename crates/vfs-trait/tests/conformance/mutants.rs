@@ -1,0 +1,1 @@
+//! Storages that break one promise each, and the property that must notice.
