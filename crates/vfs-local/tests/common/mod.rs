@@ -1,0 +1,65 @@
+//! Pages and commits for tests.
+
+use twill_types::{PageNo, PageSize};
+use twill_vfs_trait::{Commit, PageImage, Snapshot, Storage, StorageError, Wait};
+
+/// Small pages make small files.
+pub fn page_size() -> PageSize {
+    PageSize::new(512).unwrap()
+}
+
+/// A page full of `fill`; page 1 begins with a database header in WAL mode.
+pub fn image(page: u32, fill: u8, page_count: u32) -> Vec<u8> {
+    let mut bytes = vec![fill; page_size().bytes()];
+    if page == 1 {
+        bytes[..16].copy_from_slice(b"SQLite format 3\0");
+        bytes[16..18].copy_from_slice(&512_u16.to_be_bytes());
+        bytes[18..20].copy_from_slice(&[2, 2]);
+        bytes[24..28].copy_from_slice(&[fill; 4]);
+        bytes[28..32].copy_from_slice(&page_count.to_be_bytes());
+        bytes[92..96].copy_from_slice(&[fill; 4]);
+    }
+    bytes
+}
+
+/// Appends pages filled with `fill`, and page 1; returns the new state, not yet durable.
+pub fn append(
+    storage: &dyn Storage,
+    pages: &[u32],
+    fill: u8,
+    page_count: u32,
+) -> Result<Snapshot, StorageError> {
+    let ticket = storage.begin_write(Wait::forever())?;
+    let mut numbers = pages.to_vec();
+    numbers.push(1);
+    numbers.sort_unstable();
+    numbers.dedup();
+    let images: Vec<_> = numbers.iter().map(|page| (*page, image(*page, fill, page_count))).collect();
+    let pages: Vec<_> =
+        images.iter().map(|(page, bytes)| PageImage { page: PageNo::new(*page).unwrap(), bytes }).collect();
+    storage.append(ticket, Commit { page_size: page_size(), page_count, pages: &pages })
+}
+
+/// Appends and waits.
+pub fn commit(
+    storage: &dyn Storage,
+    pages: &[u32],
+    fill: u8,
+    page_count: u32,
+) -> Result<Snapshot, StorageError> {
+    let at = append(storage, pages, fill, page_count)?;
+    storage.wait_durable(&at)?;
+    Ok(at)
+}
+
+/// One page as of `at`.
+pub fn read(storage: &dyn Storage, at: &Snapshot, page: u32) -> Vec<u8> {
+    let mut bytes = vec![0; at.page_size().bytes()];
+    storage.read_page(at, PageNo::new(page).unwrap(), &mut bytes).unwrap();
+    bytes
+}
+
+/// Every page as of `at`.
+pub fn read_all(storage: &dyn Storage, at: &Snapshot) -> Vec<Vec<u8>> {
+    (1..=at.page_count()).map(|page| read(storage, at, page)).collect()
+}
