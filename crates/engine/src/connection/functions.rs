@@ -1,0 +1,201 @@
+//! SQL functions written in Rust.
+//!
+//! Invariants:
+//! 1. A panic in a function becomes the statement's error; it never unwinds into libSQL.
+//! 2. A function that calls its own connection gets SQLITE_MISUSE there.
+//!
+//! It refuses window functions.
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use rusqlite::functions::{Context, FunctionFlags};
+use rusqlite::types::{Value as SqlValue, ValueRef as SqlRef};
+use twill_types::Value;
+
+use super::Connection;
+use crate::Error;
+use crate::row::ValueRef;
+
+/// What libSQL may assume of a function.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FunctionOptions {
+    /// The same arguments always give the same result, so it may serve in indexes and be called once for many rows.
+    pub deterministic: bool,
+    /// It may not be called from views, triggers, CHECK constraints and the like.
+    pub direct_only: bool,
+    /// It has no side effects and tells nothing but its arguments.
+    pub innocuous: bool,
+}
+
+impl FunctionOptions {
+    fn flags(self) -> FunctionFlags {
+        let mut flags = FunctionFlags::SQLITE_UTF8;
+        flags.set(FunctionFlags::SQLITE_DETERMINISTIC, self.deterministic);
+        flags.set(FunctionFlags::SQLITE_DIRECTONLY, self.direct_only);
+        flags.set(FunctionFlags::SQLITE_INNOCUOUS, self.innocuous);
+        flags
+    }
+}
+
+/// The arguments of one call.
+pub struct Arguments<'a>(&'a Context<'a>);
+
+impl Arguments<'_> {
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// An argument, counted from 0.
+    ///
+    /// # Errors
+    /// SQLITE_RANGE when there is no such argument; SQLITE_MISMATCH when its text is not UTF-8.
+    pub fn get(&self, index: usize) -> Result<ValueRef<'_>, Error> {
+        if index >= self.len() {
+            return Err(Error::new(
+                rusqlite::ffi::SQLITE_RANGE,
+                format!("the function was called without argument {}", index + 1),
+            ));
+        }
+        Ok(match self.0.get_raw(index) {
+            SqlRef::Null => ValueRef::Null,
+            SqlRef::Integer(value) => ValueRef::Integer(value),
+            SqlRef::Real(value) => ValueRef::Real(value),
+            SqlRef::Blob(value) => ValueRef::Blob(value),
+            SqlRef::Text(bytes) => ValueRef::Text(std::str::from_utf8(bytes).map_err(|error| {
+                let message = format!("argument {} is text that is not UTF-8", index + 1);
+                Error::new(rusqlite::ffi::SQLITE_MISMATCH, message).with_source(error)
+            })?),
+        })
+    }
+}
+
+/// A function over the rows of a group.
+pub trait Aggregate: Send + 'static {
+    /// What is known of a group so far.
+    type State: 'static;
+
+    /// A group with no rows yet.
+    fn start(&self) -> Self::State;
+
+    /// One more row.
+    ///
+    /// # Errors
+    /// Whatever shall end the statement.
+    fn step(&self, state: &mut Self::State, arguments: &Arguments<'_>) -> Result<(), Error>;
+
+    /// The group's value.
+    ///
+    /// # Errors
+    /// Whatever shall end the statement.
+    fn finish(&self, state: Self::State) -> Result<Value, Error>;
+}
+
+impl Connection {
+    /// Adds a function, or replaces one of the same name and number of arguments; -1 takes any number.
+    ///
+    /// # Errors
+    /// SQLITE_BUSY while a statement runs; SQLITE_MISUSE for a bad name or number.
+    pub fn create_scalar_function(
+        &self,
+        name: &str,
+        arguments: i32,
+        options: FunctionOptions,
+        function: impl Fn(&Arguments<'_>) -> Result<Value, Error> + Send + 'static,
+    ) -> Result<(), Error> {
+        let function = AssertUnwindSafe(function);
+        let called = name.to_owned();
+        let state = self.inner.enter()?;
+        state.sqlite.create_scalar_function(name, arguments, options.flags(), move |context| {
+            let function = &function;
+            guarded(&called, || (function.0)(&Arguments(context))).map(to_sql)
+        })?;
+        Ok(())
+    }
+
+    /// Adds an aggregate function, or replaces one.
+    ///
+    /// # Errors
+    /// See [`Connection::create_scalar_function`].
+    pub fn create_aggregate_function(
+        &self,
+        name: &str,
+        arguments: i32,
+        options: FunctionOptions,
+        aggregate: impl Aggregate,
+    ) -> Result<(), Error> {
+        let adapter = Adapter { aggregate, called: name.to_owned() };
+        let state = self.inner.enter()?;
+        state.sqlite.create_aggregate_function(name, arguments, options.flags(), adapter)?;
+        Ok(())
+    }
+
+    /// Removes a function that was added with this number of arguments.
+    ///
+    /// # Errors
+    /// See [`Connection::create_scalar_function`].
+    pub fn remove_function(&self, name: &str, arguments: i32) -> Result<(), Error> {
+        let state = self.inner.enter()?;
+        Ok(state.sqlite.remove_function(name, arguments)?)
+    }
+}
+
+struct Adapter<A> {
+    aggregate: A,
+    called: String,
+}
+
+impl<A: Aggregate> rusqlite::functions::Aggregate<AssertUnwindSafe<A::State>, SqlValue> for Adapter<A> {
+    fn init(&self, _: &mut Context<'_>) -> rusqlite::Result<AssertUnwindSafe<A::State>> {
+        guarded(&self.called, || Ok(AssertUnwindSafe(self.aggregate.start())))
+    }
+
+    fn step(&self, context: &mut Context<'_>, state: &mut AssertUnwindSafe<A::State>) -> rusqlite::Result<()> {
+        guarded(&self.called, || self.aggregate.step(&mut state.0, &Arguments(context)))
+    }
+
+    fn finalize(
+        &self,
+        _: &mut Context<'_>,
+        state: Option<AssertUnwindSafe<A::State>>,
+    ) -> rusqlite::Result<SqlValue> {
+        // No row came: the group is empty.
+        guarded(&self.called, || {
+            self.aggregate.finish(state.map_or_else(|| self.aggregate.start(), |state| state.0))
+        })
+        .map(to_sql)
+    }
+}
+
+fn guarded<T>(name: &str, function: impl FnOnce() -> Result<T, Error>) -> rusqlite::Result<T> {
+    let outcome = catch_unwind(AssertUnwindSafe(function)).unwrap_or_else(|panic| {
+        Err(Error::other(format!("the function {name} panicked: {}", panic_text(panic.as_ref()))))
+    });
+    outcome.map_err(Error::into_rusqlite)
+}
+
+fn panic_text(panic: &(dyn Any + Send)) -> &str {
+    panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("no message")
+}
+
+fn to_sql(value: Value) -> SqlValue {
+    match value {
+        Value::Null => SqlValue::Null,
+        Value::Integer(value) => SqlValue::Integer(value),
+        Value::Real(value) => SqlValue::Real(value),
+        Value::Text(value) => SqlValue::Text(value),
+        Value::Blob(value) => SqlValue::Blob(value),
+    }
+}

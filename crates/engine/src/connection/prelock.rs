@@ -1,0 +1,187 @@
+//! Which databases a statement may write, so that their writer slots are taken before it runs.
+//!
+//! Most statements write `main`, and that is known from their first word. Where a temporary or attached database is in
+//! play, libSQL itself is asked: the program of the statement (`EXPLAIN`) names every database it opens for writing in
+//! an `OP_Transaction`.
+//!
+//! Invariants:
+//! 1. A guess that is too small costs fairness, never safety: the shim takes a slot that was not taken before.
+//! 2. A statement that writes temporary tables alone takes no slot.
+//!
+//! It refuses to run EXPLAIN for read-only statements.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rusqlite::DatabaseName;
+use rusqlite::TransactionState;
+use twill_vfs_trait::StorageError;
+
+use super::Inner;
+use crate::{Error, ffi, script};
+
+const MAIN_INDEX: i64 = 0;
+const TEMP_INDEX: i64 = 1;
+
+/// The schemas a statement may write.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum WriteSet {
+    Nothing,
+    Main,
+    Schemas(Arc<[String]>),
+}
+
+/// What is known of a connection's schemas and statements.
+#[derive(Default)]
+pub(super) struct WriteSets {
+    /// Whether a temporary object may exist. Creating one takes a CREATE that says TEMP; nothing else can.
+    temp_in_use: bool,
+    explained: HashMap<Box<str>, WriteSet>,
+}
+
+/// How a statement touches what is known.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Word {
+    /// Writes rows.
+    Rows,
+    /// Writes a schema.
+    Schema,
+    Begin,
+    Explain,
+    Other,
+}
+
+fn word_of(sql: &str) -> Word {
+    let word = script::first_word(sql);
+    let is = |candidates: &[&str]| candidates.iter().any(|candidate| word.eq_ignore_ascii_case(candidate));
+    if is(&["insert", "update", "delete", "replace", "with"]) {
+        Word::Rows
+    } else if is(&["create", "drop", "alter"]) {
+        Word::Schema
+    } else if is(&["begin"]) {
+        Word::Begin
+    } else if is(&["explain"]) {
+        Word::Explain
+    } else {
+        Word::Other
+    }
+}
+
+/// Whether `sqlite3_changes` speaks of this statement.
+pub(super) fn changes_rows(sql: &str) -> bool {
+    word_of(sql) == Word::Rows
+}
+
+impl WriteSets {
+    /// Which schemas a statement that is not read-only may write.
+    fn of(&mut self, sqlite: &rusqlite::Connection, sql: &str) -> Result<WriteSet, Error> {
+        const EXPLAINED_MAX: usize = 256;
+        let word = word_of(sql);
+        let mut is_plain = !self.temp_in_use && !ffi::has_attached(sqlite);
+        match word {
+            Word::Explain => return Ok(WriteSet::Nothing),
+            Word::Begin => is_plain = !ffi::has_attached(sqlite),
+            Word::Schema => {
+                self.explained.clear();
+                if script::mentions(sql, "temp") {
+                    self.temp_in_use = true;
+                    is_plain = false;
+                }
+            }
+            Word::Rows | Word::Other => {}
+        }
+        if is_plain && word != Word::Other {
+            return Ok(WriteSet::Main);
+        }
+        if let Some(known) = self.explained.get(sql) {
+            return Ok(known.clone());
+        }
+        let found = explain(sqlite, sql)?;
+        if self.explained.len() >= EXPLAINED_MAX {
+            self.explained.clear();
+        }
+        self.explained.insert(sql.into(), found.clone());
+        Ok(found)
+    }
+
+    /// Forgets what was explained if a statement that is not a write changed what others write.
+    pub(super) fn forget_after(&mut self, sql: &str) {
+        let word = script::first_word(sql);
+        if ["attach", "detach", "rollback"].iter().any(|other| word.eq_ignore_ascii_case(other)) {
+            self.explained.clear();
+        }
+    }
+}
+
+/// Reads the write set off the statement's program.
+fn explain(sqlite: &rusqlite::Connection, sql: &str) -> Result<WriteSet, Error> {
+    let mut statement = sqlite.prepare(&format!("EXPLAIN {sql}"))?;
+    let mut rows = statement.raw_query();
+    let mut written = Vec::new();
+    while let Some(row) = rows.next()? {
+        let opcode = row.get_ref(1)?.as_str().unwrap_or_default();
+        let (schema, flag): (i64, i64) = (row.get(2)?, row.get(3)?);
+        // For VACUUM the flag is the register of INTO's name: then the database is only read.
+        let writes = match opcode {
+            "Transaction" => flag != 0,
+            "Vacuum" => flag == 0,
+            _ => false,
+        };
+        if writes && schema != TEMP_INDEX && !written.contains(&schema) {
+            written.push(schema);
+        }
+    }
+    Ok(match written.as_slice() {
+        [] => WriteSet::Nothing,
+        [MAIN_INDEX] => WriteSet::Main,
+        _ => WriteSet::Schemas(
+            written
+                .into_iter()
+                .filter_map(|schema| ffi::schema_name(sqlite, i32::try_from(schema).ok()?))
+                .collect(),
+        ),
+    })
+}
+
+impl Inner {
+    /// Takes the writer slots that a statement needs. Answers how long it queued.
+    pub(super) fn prelock(
+        &self,
+        sqlite: &rusqlite::Connection,
+        write_sets: &mut WriteSets,
+        sql: &str,
+    ) -> Result<Duration, Error> {
+        match write_sets.of(sqlite, sql)? {
+            WriteSet::Nothing => Ok(Duration::ZERO),
+            // Inside a write transaction the slot is held already: nothing to look up.
+            WriteSet::Main if !sqlite.is_autocommit() && writes_main(sqlite) => Ok(Duration::ZERO),
+            WriteSet::Main => self.queue(&["main"]),
+            WriteSet::Schemas(names) => {
+                let names: Vec<&str> = names.iter().map(String::as_str).collect();
+                self.queue(&names)
+            }
+        }
+    }
+
+    /// Queues for the writer slots of these schemas.
+    pub(super) fn queue(&self, schemas: &[&str]) -> Result<Duration, Error> {
+        let door = &self.shared.door;
+        let began = door.now();
+        let outcome = self.session.prelock(schemas);
+        let waited = door.now().saturating_sub(began);
+        outcome.map_err(|error| {
+            tracing::debug!(?waited, %error, "no writer slot");
+            match error {
+                StorageError::Busy { .. } => Error::from(StorageError::Busy { waited }),
+                other => other.into(),
+            }
+        })?;
+        Ok(waited)
+    }
+}
+
+/// Whether the connection holds the writer slot of `main`.
+pub(super) fn writes_main(sqlite: &rusqlite::Connection) -> bool {
+    sqlite.transaction_state(Some(DatabaseName::Main)).is_ok_and(|state| state == TransactionState::Write)
+}
