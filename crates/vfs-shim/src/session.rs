@@ -6,7 +6,8 @@
 
 #![expect(unsafe_code, reason = "asks libSQL about the connection")]
 
-use std::ffi::{CString, c_void};
+use std::borrow::Cow;
+use std::ffi::{CStr, CString, c_int, c_void};
 use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -145,7 +146,7 @@ impl Session {
     /// The storage behind a schema of this connection; `None` for temporary and unknown ones.
     #[must_use]
     pub fn opened(&self, schema: &str) -> Option<Opened> {
-        let schema = CString::new(schema).ok()?;
+        let schema = schema_name(schema)?;
         let mut pointer: *mut ffi::sqlite3_file = std::ptr::null_mut();
         // SAFETY: `db` is open (see `attach`); for this operation libSQL stores the schema's file in what we point to.
         let code = unsafe {
@@ -205,7 +206,7 @@ impl Session {
                 // SAFETY: `db` is open (see `attach`); the name lives until the schema is detached.
                 let name = unsafe {
                     let name = ffi::sqlite3_db_name(db, index);
-                    (!name.is_null()).then(|| std::ffi::CStr::from_ptr(name))
+                    (!name.is_null()).then(|| CStr::from_ptr(name))
                 };
                 name?.to_str().ok()
             })
@@ -213,8 +214,8 @@ impl Session {
             .any(|schema| self.transaction_state(schema) == ffi::SQLITE_TXN_READ)
     }
 
-    fn transaction_state(&self, schema: &str) -> std::ffi::c_int {
-        let (Some(db), Ok(schema)) = (self.db(), CString::new(schema)) else { return -1 };
+    fn transaction_state(&self, schema: &str) -> c_int {
+        let (Some(db), Some(schema)) = (self.db(), schema_name(schema)) else { return -1 };
         // SAFETY: `db` is open (see `attach`). libSQL takes no lock of ours in this call.
         unsafe { ffi::sqlite3_txn_state(db, schema.as_ptr()) }
     }
@@ -226,5 +227,13 @@ impl Session {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A schema's name for C; `None` if it holds a NUL byte, so names nothing. Allocates only for attached databases.
+fn schema_name(schema: &str) -> Option<Cow<'static, CStr>> {
+    match schema {
+        "main" => Some(Cow::Borrowed(c"main")),
+        other => CString::new(other).ok().map(Cow::Owned),
     }
 }

@@ -11,13 +11,15 @@
 
 mod common;
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use common::{connect, place};
-use twill_types::{Door, Lsn};
-use twill_vfs_trait::{Medium, MemoryStorage, Storage, StorageError, Wait};
+use twill_types::{Door, Lsn, PageNo};
+use twill_vfs_trait::{
+    Checkpointed, Commit, Medium, MemoryStorage, Snapshot, Storage, StorageError, Wait, WriteTicket,
+};
 
 /// A medium that persists only when told, or fails.
 #[derive(Default)]
@@ -232,4 +234,74 @@ fn an_unused_reservation_is_given_back() {
     assert_eq!(one.code("INSERT INTO missing VALUES (1)"), 1);
     one.session.settle().unwrap();
     drop(storage.begin_write(Wait::none()).unwrap());
+}
+
+#[test]
+fn a_commit_over_two_databases_is_atomic_in_each_but_not_as_one() {
+    let (gate, _storage) = gated("pair-b");
+    let one = connect("pair-a");
+    one.run("CREATE TABLE t(a); ATTACH 'pair-b' AS b");
+    gate.fail_next(indeterminate());
+    one.run(
+        "BEGIN; INSERT INTO main.t VALUES (1); INSERT INTO main.t SELECT hex(zeroblob(3000)) FROM main.t",
+    );
+    one.run("INSERT INTO b.t VALUES (1)");
+    assert_eq!(one.code("COMMIT"), 1034, "told as indeterminate, because one of the two is");
+    assert_eq!(one.rows("SELECT count(*) FROM main.t"), "2", "main had its own durable commit");
+    assert_eq!(connect("pair-a").rows("SELECT count(*) FROM t"), "2");
+    assert_eq!(connect("pair-a").rows("PRAGMA integrity_check"), "ok");
+    assert_eq!(connect("pair-b").rows("SELECT count(*) FROM t"), "0", "never half of b's");
+    one.run("INSERT INTO main.t VALUES (3)");
+    assert_eq!(one.rows("SELECT count(*) FROM main.t"), "3");
+}
+
+/// Answers the next append with Full, applying nothing.
+struct FullOnce {
+    inner: MemoryStorage,
+    full: AtomicBool,
+}
+
+impl Storage for FullOnce {
+    fn snapshot(&self) -> Result<Snapshot, StorageError> {
+        self.inner.snapshot()
+    }
+    fn read_page(&self, at: &Snapshot, page: PageNo, buf: &mut [u8]) -> Result<(), StorageError> {
+        self.inner.read_page(at, page, buf)
+    }
+    fn begin_write(&self, wait: Wait) -> Result<WriteTicket, StorageError> {
+        self.inner.begin_write(wait)
+    }
+    fn append(&self, ticket: WriteTicket, commit: Commit<'_>) -> Result<Snapshot, StorageError> {
+        if self.full.swap(false, Ordering::SeqCst) {
+            return Err(StorageError::Full { what: "test".to_owned(), source: None });
+        }
+        self.inner.append(ticket, commit)
+    }
+    fn wait_durable(&self, at: &Snapshot) -> Result<(), StorageError> {
+        self.inner.wait_durable(at)
+    }
+    fn prefetch(&self, at: &Snapshot, pages: &[PageNo]) {
+        self.inner.prefetch(at, pages);
+    }
+    fn checkpoint(&self) -> Result<Checkpointed, StorageError> {
+        self.inner.checkpoint()
+    }
+    fn close(&self) -> Result<(), StorageError> {
+        self.inner.close()
+    }
+}
+
+#[test]
+fn a_full_medium_fails_the_transaction_whole_and_the_next_one_works() {
+    let storage = Arc::new(FullOnce { inner: MemoryStorage::new(), full: AtomicBool::new(false) });
+    place("full", Arc::clone(&storage) as Arc<dyn Storage>);
+    let one = connect("full");
+    one.run("PRAGMA cache_size=5; CREATE TABLE t(a)");
+    let insert = "WITH RECURSIVE n(i) AS (VALUES(1) UNION ALL SELECT i+1 FROM n WHERE i<1000) INSERT INTO t SELECT hex(zeroblob(100)) FROM n";
+    storage.full.store(true, Ordering::SeqCst);
+    assert_eq!(one.code(insert), 13);
+    assert_eq!(one.rows("SELECT count(*) FROM t"), "0");
+    one.run(insert);
+    assert_eq!(one.rows("SELECT count(*) FROM t"), "1000");
+    assert_eq!(connect("full").rows("PRAGMA integrity_check"), "ok");
 }
