@@ -1,9 +1,8 @@
 //! `cargo xtask demo`: the engine inside a Bun program, on data that somebody else made, through a kill.
 //!
-//! Builds `libengine`, fetches Bun and the vega-datasets package from npm into the target directory, and runs
-//! `examples/bun-demo/app.ts`: it loads movies, airports and flights, and queries them. Then the program inserts rows
-//! one commit at a time, telling each acknowledgement, until it is killed with SIGKILL. A new process opens the file
-//! and must find everything that was acknowledged.
+//! Runs `examples/bun-demo/app.ts`: it loads movies, airports and flights from vega-datasets; then it writes one commit
+//! at a time, telling each acknowledgement, until it is killed with SIGKILL. A new process opens the file, runs queries
+//! over all of it and must find everything that was acknowledged.
 //!
 //! Invariants:
 //! 1. The database is made anew on each run; nothing of an earlier run can pass for this one's.
@@ -11,50 +10,37 @@
 //!    end by itself.
 //! 3. The demo fails unless the new process finds at least as many rows as were acknowledged.
 //!
-//! On a crash of the demo itself: the writer's pipe breaks and it ends; the files stay in `target/demo`.
+//! On a crash of the demo itself: the writer's pipe breaks and it ends; the database stays in the target directory.
 
-use std::env::consts::{DLL_PREFIX, DLL_SUFFIX};
+use std::ffi::OsStr;
 use std::fs;
-use std::io::{BufRead, BufReader, IsTerminal};
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use indicatif::{ProgressBar, ProgressStyle};
 
+use crate::bun::Example;
 use crate::program::{self, Program};
 use crate::workspace::Workspace;
 
-/// What npm installs, pinned so that every run shows the same.
-const BUN_PACKAGE: &str = "bun@1.4.5";
-const DATASETS_PACKAGE: &str = "vega-datasets@3.2.1";
 /// The writer is killed once it has told this many acknowledgements.
 const ACKNOWLEDGEMENTS_BEFORE_KILL: u64 = 500;
 
 /// Runs the demo from end to end.
 pub(crate) fn run(workspace: &Workspace) -> Result<()> {
-    let directory = workspace.target_dir().join("demo");
-    fs::create_dir_all(&directory).with_context(|| format!("creating {}", directory.display()))?;
-    let library = during("building libengine (the first time takes minutes)", || build_library(workspace))?;
-    let bun = during("finding Bun", || find_bun(&directory))?;
-    let datasets = during("fetching the data set", || fetch_datasets(&directory))?;
-    let file = fresh_database(&directory)?;
-    let app = App {
-        bun,
-        library,
-        source: workspace.root().join("examples/bun-demo/app.ts"),
-        url: format!("file://{}", file.display()),
-    };
+    let example = Example::prepare(workspace)?;
+    let file = fresh_database(&workspace.target_dir())?;
+    let app = App { example, url: format!("file://{}", file.display()) };
 
-    heading("Load and query: movies, airports and flights from vega-datasets");
-    app.program(["load"], &[datasets.as_os_str()]).run()?;
+    heading("Bun loads movies, airports and flights from vega-datasets");
+    app.program("load", &[app.example.datasets().as_os_str()]).run()?;
 
-    heading("Write one row per commit, and kill -9 the process in the middle");
+    heading("It writes, one commit at a time, until kill -9 in the middle");
     let acknowledged = app.write_until_killed()?;
     println!("killed after {acknowledged} acknowledged commits");
 
-    heading("A new process opens the file");
-    app.program(["report"], &[acknowledged.to_string().as_ref()]).run()?;
+    heading("A new process opens the file, queries it, and looks for every acknowledged commit");
+    app.program("report", &[acknowledged.to_string().as_ref()]).run()?;
 
     heading("Where it is");
     agree_with_stock_sqlite(&file)?;
@@ -64,28 +50,23 @@ pub(crate) fn run(workspace: &Workspace) -> Result<()> {
     Ok(())
 }
 
-/// The example program and what it needs.
+/// The example on one database.
 struct App {
-    bun: PathBuf,
-    library: PathBuf,
-    source: PathBuf,
+    example: Example,
     url: String,
 }
 
 impl App {
-    /// The app run as `<command> <url> <rest>…`.
-    fn program(&self, command: [&str; 1], rest: &[&std::ffi::OsStr]) -> Program {
-        Program::new(&self.bun)
-            .args([self.source.as_path()])
-            .args(command)
-            .args([&self.url])
-            .args(rest)
-            .env("ENGINE_LIB", &self.library)
+    /// `bun app.ts <command> <url> <rest>…`.
+    fn program(&self, command: &str, rest: &[&OsStr]) -> Program {
+        let mut arguments: Vec<&OsStr> = vec!["app.ts".as_ref(), command.as_ref(), self.url.as_ref()];
+        arguments.extend(rest);
+        self.example.program(&arguments)
     }
 
     /// Starts the writer, kills it with SIGKILL in the middle, and gives the number of commits it was told are durable.
     fn write_until_killed(&self) -> Result<u64> {
-        let mut writer = self.program(["serve-writes"], &[]).start()?;
+        let mut writer = self.program("serve-writes", &[]).start()?;
         let output = writer.stdout.take().context("the writer's output is piped")?;
         let mut acknowledged = 0;
         let mut killed = false;
@@ -115,61 +96,9 @@ fn parse_acknowledgement(line: &str) -> Option<u64> {
     line.strip_prefix("ack ")?.trim().parse().ok()
 }
 
-fn build_library(workspace: &Workspace) -> Result<PathBuf> {
-    Program::new("cargo")
-        .args(["build", "--release", "--quiet", "--package", "twill-c"])
-        .directory(workspace.root())
-        .run()?;
-    let library = workspace.target_dir().join("release").join(format!("{DLL_PREFIX}engine{DLL_SUFFIX}"));
-    ensure!(library.is_file(), "cargo built no {}", library.display());
-    Ok(library)
-}
-
-/// Bun from `PATH`, or from npm into `directory`.
-pub(crate) fn find_bun(directory: &Path) -> Result<PathBuf> {
-    if program::is_installed("bun") {
-        return Ok(PathBuf::from("bun"));
-    }
-    let bun = directory.join("node_modules/.bin/bun");
-    if answers(&bun) {
-        return Ok(bun);
-    }
-    npm_install(directory, BUN_PACKAGE).context("bun is not on PATH, and npm could not fetch it")?;
-    if !answers(&bun) {
-        // Where npm blocks install scripts, the program itself is not there yet.
-        Program::new("node").args(["node_modules/bun/install.js"]).directory(directory).output()?;
-    }
-    ensure!(answers(&bun), "{} does not run", bun.display());
-    Ok(bun)
-}
-
-fn answers(bun: &Path) -> bool {
-    Program::new(bun).args(["--version"]).output().is_ok()
-}
-
-/// The directory with the JSON and CSV files of vega-datasets.
-fn fetch_datasets(directory: &Path) -> Result<PathBuf> {
-    let datasets = directory.join("node_modules/vega-datasets/data");
-    if !datasets.join("movies.json").is_file() {
-        npm_install(directory, DATASETS_PACKAGE)?;
-    }
-    ensure!(datasets.join("movies.json").is_file(), "{DATASETS_PACKAGE} has no movies.json");
-    Ok(datasets)
-}
-
-fn npm_install(directory: &Path, package: &str) -> Result<()> {
-    ensure!(program::is_installed("npm"), "npm is not installed; it is needed to fetch {package}");
-    // A package.json of its own keeps npm from looking for one further up.
-    let manifest = directory.join("package.json");
-    if !manifest.is_file() {
-        fs::write(&manifest, "{\"private\":true}\n").context("writing package.json")?;
-    }
-    let arguments = ["install", "--no-audit", "--no-fund", "--loglevel", "error", package];
-    Program::new("npm").args(arguments).directory(directory).output().map(drop)
-}
-
 /// The path of the demo's database, with nothing of an earlier run left.
 fn fresh_database(directory: &Path) -> Result<PathBuf> {
+    let directory = directory.canonicalize().with_context(|| format!("finding {}", directory.display()))?;
     let file = directory.join("demo.db");
     for suffix in ["", "-wal", "-shm", "-journal"] {
         let path = directory.join(format!("demo.db{suffix}"));
@@ -199,27 +128,14 @@ fn heading(text: &str) {
     println!("\n== {text}");
 }
 
-/// Runs `work` under a spinner on a terminal, in silence otherwise.
-fn during<T>(what: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
-    if !std::io::stderr().is_terminal() {
-        return work().with_context(|| what.to_owned());
-    }
-    let spinner =
-        ProgressBar::new_spinner().with_style(ProgressStyle::default_spinner()).with_message(what.to_owned());
-    spinner.enable_steady_tick(Duration::from_millis(100));
-    let result = work().with_context(|| what.to_owned());
-    spinner.finish_and_clear();
-    result
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn app(directory: &Path, script: &str) -> App {
-        let source = directory.join("app.sh");
-        fs::write(&source, script).unwrap();
-        App { bun: "sh".into(), library: "lib".into(), source, url: "file:///x.db".to_owned() }
+        fs::write(directory.join("app.ts"), script).unwrap();
+        let example = Example { directory: directory.to_owned(), bun: "sh".into(), library: "lib".into() };
+        App { example, url: "file:///x.db".to_owned() }
     }
 
     #[test]
@@ -244,7 +160,7 @@ mod tests {
     fn the_app_is_called_by_its_convention() {
         let directory = tempfile::tempdir().unwrap();
         let app = app(directory.path(), "echo $ENGINE_LIB $*");
-        assert_eq!(app.program(["load"], &["dir".as_ref()]).output().unwrap(), "lib load file:///x.db dir\n");
+        assert_eq!(app.program("load", &["dir".as_ref()]).output().unwrap(), "lib load file:///x.db dir\n");
     }
 
     #[test]

@@ -10,6 +10,7 @@
 //!
 //! Refuses: unknown commands and options, by name.
 
+mod bun;
 mod demo;
 mod program;
 mod steps;
