@@ -90,8 +90,7 @@ impl Core {
         self.enter(commit, &zeros, lsn, first_frame);
         let full = self.options.synchronous == Synchronous::Full;
         if !full && base.page_count == 0 && self.db_pages.load(Ordering::Acquire) == 0 {
-            self.publish_appended(extent);
-            self.first_backfill(extent).map_err(|error| self.poison(error))?;
+            self.first_unwaited_commit(extent).map_err(|error| self.poison(error))?;
         }
         let pin = {
             let mut history = self.history();
@@ -108,8 +107,13 @@ impl Core {
         Ok(self.snapshot_of(pin))
     }
 
-    fn publish_appended(&self, extent: Extent) {
-        self.history().appended = extent;
+    /// Invariant 3 for a storage whose commits do not wait for a sync.
+    fn first_unwaited_commit(&self, extent: Extent) -> Result<(), StorageError> {
+        if self.options.synchronous == Synchronous::Normal {
+            // The log before the database file, always.
+            self.sync_alone(self.wal()?).map_err(|error| self.failed("syncing", &self.wal_path, error))?;
+        }
+        self.first_backfill(extent)
     }
 
     pub(crate) fn wal_frames(&self) -> u32 {

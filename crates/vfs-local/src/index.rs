@@ -27,8 +27,6 @@ pub(crate) enum Place {
     Database,
     /// In this slot of the spill.
     Spill(u32),
-    /// Never written: zeros.
-    Zeros,
 }
 
 /// One version of a page.
@@ -144,7 +142,7 @@ mod tests {
     use super::*;
 
     fn versions(lsns: &[u64]) -> Versions {
-        lsns.iter().map(|&lsn| Version { lsn: Lsn::new(lsn), place: Place::Zeros }).collect()
+        lsns.iter().map(|&lsn| Version { lsn: Lsn::new(lsn), place: Place::Database }).collect()
     }
 
     fn lsns(versions: &Versions) -> Vec<u64> {

@@ -138,10 +138,6 @@ impl Core {
         buf: &mut [u8],
     ) -> Result<(), StorageError> {
         let (file, offset, path) = match place {
-            Place::Zeros => {
-                buf.fill(0);
-                return Ok(());
-            }
             Place::Spill(slot) => return locked(&self.spill).read(slot, buf),
             Place::Wal(frame) => {
                 let offset = WalHeader::frame_offset(extent.page_size, frame) + FRAME_HEADER_LEN as u64;
@@ -164,7 +160,7 @@ impl Core {
         let lost = self.lost.is_some_and(|(first, last)| (first..=last).contains(&page.get()));
         match place {
             Place::Database if !lost => Ok(()),
-            Place::Database | Place::Wal(_) | Place::Spill(_) | Place::Zeros => Err(StorageError::Corrupt {
+            Place::Database | Place::Wal(_) | Place::Spill(_) => Err(StorageError::Corrupt {
                 object: self.path.display().to_string(),
                 expected: format!("page {page}"),
                 found: format!("the end of the file at byte {end}"),

@@ -9,12 +9,16 @@
 //! What is absent: buffering, retries, knowledge of pages.
 
 mod os;
+#[cfg(feature = "sim")]
+mod sim;
 
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
 pub use os::OsDisk;
+#[cfg(feature = "sim")]
+pub use sim::{Fault, SimDisk};
 
 /// How a file is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

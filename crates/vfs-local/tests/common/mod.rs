@@ -1,5 +1,7 @@
 //! Pages and commits for tests.
 
+#![allow(dead_code, reason = "each test binary uses its part")]
+
 use twill_types::{PageNo, PageSize};
 use twill_vfs_trait::{Commit, PageImage, Snapshot, Storage, StorageError, Wait};
 
@@ -9,15 +11,15 @@ pub fn page_size() -> PageSize {
 }
 
 /// A page full of `fill`; page 1 begins with a database header in WAL mode.
-pub fn image(page: u32, fill: u8, page_count: u32) -> Vec<u8> {
-    let mut bytes = vec![fill; page_size().bytes()];
+pub fn image(page: u32, fill: u32, page_count: u32) -> Vec<u8> {
+    let mut bytes = fill.to_be_bytes().repeat(page_size().bytes() / 4);
     if page == 1 {
         bytes[..16].copy_from_slice(b"SQLite format 3\0");
         bytes[16..18].copy_from_slice(&512_u16.to_be_bytes());
         bytes[18..20].copy_from_slice(&[2, 2]);
-        bytes[24..28].copy_from_slice(&[fill; 4]);
+        bytes[24..28].copy_from_slice(&fill.to_be_bytes());
         bytes[28..32].copy_from_slice(&page_count.to_be_bytes());
-        bytes[92..96].copy_from_slice(&[fill; 4]);
+        bytes[92..96].copy_from_slice(&fill.to_be_bytes());
     }
     bytes
 }
@@ -26,7 +28,7 @@ pub fn image(page: u32, fill: u8, page_count: u32) -> Vec<u8> {
 pub fn append(
     storage: &dyn Storage,
     pages: &[u32],
-    fill: u8,
+    fill: u32,
     page_count: u32,
 ) -> Result<Snapshot, StorageError> {
     let ticket = storage.begin_write(Wait::forever())?;
@@ -44,7 +46,7 @@ pub fn append(
 pub fn commit(
     storage: &dyn Storage,
     pages: &[u32],
-    fill: u8,
+    fill: u32,
     page_count: u32,
 ) -> Result<Snapshot, StorageError> {
     let at = append(storage, pages, fill, page_count)?;
