@@ -62,7 +62,8 @@ unsafe impl Send for RawBlob {}
 
 impl RawBlob {
     pub(crate) fn open(connection: &Connection, place: &BlobPlace<'_>) -> Result<Self, Error> {
-        let c_string = |text: &str| CString::new(text).map_err(|_| Error::misuse("a name contains a NUL byte"));
+        let c_string =
+            |text: &str| CString::new(text).map_err(|_| Error::misuse("a name contains a NUL byte"));
         let (schema, table, column) =
             (c_string(place.schema)?, c_string(place.table)?, c_string(place.column)?);
         let mut blob = std::ptr::null_mut();
@@ -128,6 +129,7 @@ fn check(connection: &Connection, code: c_int) -> Result<(), Error> {
         return Ok(());
     }
     // SAFETY: the handle is open; the message lives until the next call on it, and is copied here.
-    let message = unsafe { CStr::from_ptr(ffi::sqlite3_errmsg(connection.handle())).to_string_lossy().into_owned() };
+    let message =
+        unsafe { CStr::from_ptr(ffi::sqlite3_errmsg(connection.handle())).to_string_lossy().into_owned() };
     Err(Error::new(code, message))
 }

@@ -94,7 +94,11 @@ impl Place {
             }
             Target::File(path) => {
                 let path = canonical_path(path)?;
-                Self { url: file_url(&path), name: path.to_string_lossy().into_owned(), kind: Kind::File(path) }
+                Self {
+                    url: file_url(&path),
+                    name: path.to_string_lossy().into_owned(),
+                    kind: Kind::File(path),
+                }
             }
         })
     }

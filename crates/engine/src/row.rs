@@ -127,7 +127,9 @@ impl<'a> RowRef<'a> {
     pub fn to_values(&self) -> Result<Vec<Value>, Error> {
         match self.0 {
             Source::Buffered(values) => Ok(values.to_vec()),
-            Source::Live(_) => (0..self.len()).map(|column| self.get(column).map(ValueRef::to_value)).collect(),
+            Source::Live(_) => {
+                (0..self.len()).map(|column| self.get(column).map(ValueRef::to_value)).collect()
+            }
         }
     }
 }

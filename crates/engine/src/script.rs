@@ -189,7 +189,9 @@ mod tests {
 
     #[test]
     fn a_second_statement_is_seen_and_trivia_are_not_one() {
-        for sql in ["SELECT 1", "SELECT 1;", "SELECT 1; \n;", "SELECT ';'", "SELECT 1; -- done", "-- a;\nSELECT 1"] {
+        for sql in
+            ["SELECT 1", "SELECT 1;", "SELECT 1; \n;", "SELECT ';'", "SELECT 1; -- done", "-- a;\nSELECT 1"]
+        {
             assert!(!has_second_statement(sql), "{sql}");
         }
         for sql in ["SELECT 1; SELECT 2", "SELECT 1;;x", "SELECT ';'; SELECT 2;"] {

@@ -239,7 +239,18 @@ pub(crate) fn memory_url(name: &str) -> String {
 
 fn push_encoded(url: &mut String, byte: u8) {
     match byte {
-        b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'/' | b'-' | b'.' | b'_' | b'~' | b'+' | b'@' | b',' | b'=' => {
+        b'A'..=b'Z'
+        | b'a'..=b'z'
+        | b'0'..=b'9'
+        | b'/'
+        | b'-'
+        | b'.'
+        | b'_'
+        | b'~'
+        | b'+'
+        | b'@'
+        | b','
+        | b'=' => {
             url.push(char::from(byte));
         }
         _ => {

@@ -109,13 +109,23 @@ pub(super) fn columns_of(statement: &SqlStatement<'_>) -> Vec<Column> {
 
 impl Inner {
     /// Runs the only statement in `sql`. Blank text does nothing.
-    pub(super) fn run_one(self: &Arc<Self>, sql: &str, params: &Params, sink: &mut dyn Sink) -> Result<Outcome, Error> {
+    pub(super) fn run_one(
+        self: &Arc<Self>,
+        sql: &str,
+        params: &Params,
+        sink: &mut dyn Sink,
+    ) -> Result<Outcome, Error> {
         check_one(sql)?;
         self.run_checked(sql, params, sink)
     }
 
     /// Runs text that [`check_one`] has passed.
-    pub(super) fn run_checked(self: &Arc<Self>, sql: &str, params: &Params, sink: &mut dyn Sink) -> Result<Outcome, Error> {
+    pub(super) fn run_checked(
+        self: &Arc<Self>,
+        sql: &str,
+        params: &Params,
+        sink: &mut dyn Sink,
+    ) -> Result<Outcome, Error> {
         let mut state = self.enter()?;
         self.run(&mut state, sql, params, sink)
     }
@@ -150,7 +160,9 @@ impl Inner {
         let _span = tracing::trace_span!("statement", sql).entered();
         self.counters.statement();
         let result = match state.idle.take_expired() {
-            Some(expired) => expired.answer(sql).map(|()| Outcome { changes: 0, last_insert_rowid: state.sqlite.last_insert_rowid() }),
+            Some(expired) => expired
+                .answer(sql)
+                .map(|()| Outcome { changes: 0, last_insert_rowid: state.sqlite.last_insert_rowid() }),
             None => self.step(state, sql, params, sink),
         };
         self.idle_begins(state);
@@ -162,7 +174,13 @@ impl Inner {
         })
     }
 
-    fn step(&self, state: &mut State, sql: &str, params: &Params, sink: &mut dyn Sink) -> Result<Outcome, Error> {
+    fn step(
+        &self,
+        state: &mut State,
+        sql: &str,
+        params: &Params,
+        sink: &mut dyn Sink,
+    ) -> Result<Outcome, Error> {
         let State { sqlite, write_sets, last_commit, .. } = state;
         let mut statement = sqlite.prepare_cached(sql)?;
         bind(&mut statement, params)?;
@@ -261,7 +279,9 @@ pub(super) fn check_one(sql: &str) -> Result<(), Error> {
     check_text(sql)?;
     match script::has_second_statement(sql) {
         false => Ok(()),
-        true => Err(Error::misuse("several statements where one is expected; use execute_batch or run_script")),
+        true => {
+            Err(Error::misuse("several statements where one is expected; use execute_batch or run_script"))
+        }
     }
 }
 

@@ -158,7 +158,11 @@ impl<A: Aggregate> rusqlite::functions::Aggregate<AssertUnwindSafe<A::State>, Sq
         guarded(&self.called, || Ok(AssertUnwindSafe(self.aggregate.start())))
     }
 
-    fn step(&self, context: &mut Context<'_>, state: &mut AssertUnwindSafe<A::State>) -> rusqlite::Result<()> {
+    fn step(
+        &self,
+        context: &mut Context<'_>,
+        state: &mut AssertUnwindSafe<A::State>,
+    ) -> rusqlite::Result<()> {
         guarded(&self.called, || self.aggregate.step(&mut state.0, &Arguments(context)))
     }
 

@@ -64,7 +64,11 @@ impl Inner {
         let milliseconds = self.idle_timeout_ms.load(Ordering::Relaxed);
         if milliseconds > 0 && !state.sqlite.is_autocommit() && holds_a_slot(&state.sqlite) {
             let after = Duration::from_millis(milliseconds);
-            self.shared.watchdog.watch(Watched { connection: Arc::downgrade(self), call: state.idle.call, after });
+            self.shared.watchdog.watch(Watched {
+                connection: Arc::downgrade(self),
+                call: state.idle.call,
+                after,
+            });
         }
     }
 

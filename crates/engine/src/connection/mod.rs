@@ -28,8 +28,8 @@ pub use statement::Statement;
 pub use transaction::{Savepoint, Transaction, TransactionMode};
 
 use std::ops::ControlFlow;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use rusqlite::OpenFlags;
@@ -38,6 +38,7 @@ use twill_types::Cancel;
 use twill_vfs_shim::{Session, take_open_failure};
 use twill_vfs_trait::StateId;
 
+use crate::Error;
 use crate::database::Settings;
 use crate::ffi;
 use crate::metrics::Counters;
@@ -45,7 +46,6 @@ use crate::params::Params;
 use crate::registry::Shared;
 use crate::resolver::VFS_NAME;
 use crate::row::{QueryResult, RowRef};
-use crate::Error;
 use execute::{Collect, Discard, Each};
 use idle::Idle;
 use lock::CallLock;
@@ -102,8 +102,11 @@ impl Connection {
     pub(crate) fn open(shared: &Arc<Shared>, settings: Settings) -> Result<Self, Error> {
         shared.check_process()?;
         let session = Session::new();
-        let access =
-            if settings.read_only { OpenFlags::SQLITE_OPEN_READ_ONLY } else { OpenFlags::SQLITE_OPEN_READ_WRITE };
+        let access = if settings.read_only {
+            OpenFlags::SQLITE_OPEN_READ_ONLY
+        } else {
+            OpenFlags::SQLITE_OPEN_READ_WRITE
+        };
         let flags = access | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
         let sqlite = rusqlite::Connection::open_with_flags_vfs_and_wal(
             &shared.name,

@@ -32,8 +32,10 @@ impl Statement {
         }
         super::execute::check_one(sql)?;
         let state = inner.enter()?;
-        let statement =
-            state.sqlite.prepare_cached(sql).map_err(|error| Error::from(error).explained_by(&inner.session))?;
+        let statement = state
+            .sqlite
+            .prepare_cached(sql)
+            .map_err(|error| Error::from(error).explained_by(&inner.session))?;
         let parameters = (1..=statement.parameter_count())
             .map(|index| statement.parameter_name(index).map(str::to_owned))
             .collect();

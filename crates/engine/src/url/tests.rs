@@ -35,9 +35,10 @@ fn every_form_leads_where_it_says() {
 
 #[test]
 fn parameters_are_read() {
-    let options = Location::parse("file:a.db?mode=rw&synchronous=normal&busy_timeout=250&idle_transaction_timeout=90")
-        .unwrap()
-        .options;
+    let options =
+        Location::parse("file:a.db?mode=rw&synchronous=normal&busy_timeout=250&idle_transaction_timeout=90")
+            .unwrap()
+            .options;
     assert_eq!(options.mode, Some(Mode::ReadWrite));
     assert_eq!(options.synchronous, Some(Synchronous::Normal));
     assert_eq!(options.busy_timeout, Some(Duration::from_millis(250)));
@@ -99,7 +100,11 @@ fn spellings_of_one_file_have_one_canonical_path() {
             std::fs::write(&expected, b"").unwrap();
         }
         for spelling in spellings {
-            assert_eq!(canonical_path(&root.join(spelling)).unwrap(), expected, "{spelling}, exists: {exists}");
+            assert_eq!(
+                canonical_path(&root.join(spelling)).unwrap(),
+                expected,
+                "{spelling}, exists: {exists}"
+            );
         }
     }
 }

@@ -1,0 +1,93 @@
+//! What of SQLite and libSQL must be there.
+
+use crate::place::{Place, int, on_every_backend, one, text};
+use twill_engine::Value;
+
+#[test]
+fn foreign_keys_are_on() {
+    let connection = Place::memory().open().connect().unwrap();
+    assert_eq!(int(&connection, "PRAGMA foreign_keys"), 1);
+    connection
+        .execute_batch(
+            "CREATE TABLE p(id INTEGER PRIMARY KEY); CREATE TABLE c(p REFERENCES p ON DELETE CASCADE)",
+        )
+        .unwrap();
+    assert!(connection.execute("INSERT INTO c VALUES(1)", ()).is_err());
+    connection.execute_batch("INSERT INTO p VALUES(1); INSERT INTO c VALUES(1); DELETE FROM p").unwrap();
+    assert_eq!(int(&connection, "SELECT count(*) FROM c"), 0);
+}
+
+#[test]
+fn full_text_json_rtree_math_and_vectors_work() {
+    on_every_backend(|place| {
+        let connection = place.open().connect().unwrap();
+        connection
+            .execute_batch(
+                "CREATE VIRTUAL TABLE f USING fts5(body); INSERT INTO f VALUES('the quick fox'), ('a lazy dog');
+                 CREATE VIRTUAL TABLE r USING rtree(id, x0, x1); INSERT INTO r VALUES(1, 0, 5), (2, 10, 15);
+                 CREATE TABLE v(e F32_BLOB(3)); INSERT INTO v VALUES(vector('[1,2,3]')), (vector('[9,9,9]'));
+                 CREATE INDEX vi ON v(libsql_vector_idx(e))",
+            )
+            .unwrap();
+        assert_eq!(text(&connection, "SELECT body FROM f WHERE f MATCH 'fox'"), "the quick fox");
+        assert_eq!(int(&connection, "SELECT id FROM r WHERE x0 > 6"), 2);
+        assert_eq!(int(&connection, "SELECT json_extract('{\"a\":[1,2]}', '$.a[1]')"), 2);
+        assert_eq!(one(&connection, "SELECT round(sqrt(2), 3)"), Value::Real(1.414));
+        let nearest = "SELECT id FROM vector_top_k('vi', vector('[1,2,4]'), 1)";
+        assert_eq!(int(&connection, nearest), 1);
+        let window =
+            "SELECT sum(value) OVER (ORDER BY value) FROM json_each('[1,2,3]') ORDER BY 1 DESC LIMIT 1";
+        assert_eq!(int(&connection, window), 6);
+    });
+}
+
+#[test]
+fn page_size_encoding_and_auto_vacuum_are_chosen_before_the_first_table() {
+    for (size, vacuum) in [(512, 0), (1024, 1), (16384, 2), (65536, 1)] {
+        on_every_backend(|place| {
+            let database = place.open();
+            let connection = database.connect().unwrap();
+            connection
+                .execute_batch(&format!(
+                    "PRAGMA page_size={size}; PRAGMA auto_vacuum={vacuum}; PRAGMA encoding='UTF-16le';
+                     CREATE TABLE t(x); INSERT INTO t VALUES('é' || hex(randomblob(20000)))"
+                ))
+                .unwrap();
+            drop(connection);
+            let connection = database.connect().unwrap();
+            assert_eq!(int(&connection, "PRAGMA page_size"), size);
+            assert_eq!(int(&connection, "PRAGMA auto_vacuum"), vacuum);
+            assert_eq!(text(&connection, "PRAGMA encoding"), "UTF-16le");
+            assert_eq!(int(&connection, "SELECT length(x) FROM t"), 40001);
+            assert_eq!(text(&connection, "PRAGMA integrity_check"), "ok");
+        });
+    }
+}
+
+#[test]
+fn temporary_tables_belong_to_their_connection() {
+    on_every_backend(|place| {
+        let database = place.open();
+        let (one, two) = (database.connect().unwrap(), database.connect().unwrap());
+        for connection in [&one, &two] {
+            connection.execute_batch("CREATE TEMP TABLE t(x); INSERT INTO t VALUES(1)").unwrap();
+        }
+        one.execute("INSERT INTO t VALUES(2)", ()).unwrap();
+        assert_eq!((int(&one, "SELECT count(*) FROM t"), int(&two, "SELECT count(*) FROM t")), (2, 1));
+    });
+}
+
+#[test]
+fn pragmas_answer_the_truth() {
+    on_every_backend(|place| {
+        let connection = place.open().connect().unwrap();
+        assert_eq!(text(&connection, "PRAGMA journal_mode"), "wal");
+        assert_eq!(text(&connection, "PRAGMA journal_mode=DELETE"), "wal");
+        assert_eq!(text(&connection, "PRAGMA locking_mode"), "normal");
+        assert_eq!(int(&connection, "PRAGMA synchronous"), 2);
+        assert_eq!(int(&connection, "PRAGMA busy_timeout"), 5000);
+        connection.execute("PRAGMA user_version = 42", ()).unwrap();
+        assert_eq!(int(&connection, "PRAGMA user_version"), 42);
+        assert_eq!(int(&connection, "PRAGMA wal_checkpoint(TRUNCATE)"), 0);
+    });
+}

@@ -1,0 +1,17 @@
+//! The engine from outside, on every backend that a URL can name.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::expect_used,
+    missing_docs,
+    reason = "test code"
+)]
+
+mod api;
+mod callbacks;
+mod concurrency;
+mod copies;
+mod features;
+mod place;
+mod sharing;
