@@ -101,10 +101,10 @@ impl StorageError {
     /// [`StorageError::Poisoned`] by `cause`; a poisoned cause is not wrapped again.
     #[must_use]
     pub fn poisoned(cause: &Self) -> Self {
-        match cause {
-            Self::Poisoned { .. } => cause.clone(),
-            _ => Self::Poisoned { cause: Arc::new(cause.clone()) },
+        if matches!(cause, Self::Poisoned { .. }) {
+            return cause.clone();
         }
+        Self::Poisoned { cause: Arc::new(cause.clone()) }
     }
 
     /// [`StorageError::Unavailable`] for an operation on a closed storage.

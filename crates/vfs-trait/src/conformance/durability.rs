@@ -4,7 +4,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use super::Backend;
-use super::scene::{Content, Db, Draft, patiently, until};
+use super::scene::{Content, Db, Draft, linger, patiently, until};
 use crate::{Snapshot, Wait};
 
 /// While durability is held back, readers stay at the old state and the next writer starts from the new one.
@@ -83,9 +83,7 @@ pub(super) fn waiting_for_durability_waits<B: Backend>(backend: &B) {
         until("all wait", || waiting.load(Ordering::SeqCst) == 3);
         // An older durable state is not held up by what is in flight behind it.
         db.storage.wait_durable(&durable).unwrap();
-        for _ in 0..200 {
-            std::thread::yield_now();
-        }
+        linger();
         released.store(true, Ordering::SeqCst);
         drop(held);
     });
@@ -111,9 +109,7 @@ pub(super) fn a_transaction_that_commits_nothing_waits_for_its_base<B: Backend>(
             assert_eq!(base.id(), appended);
         });
         until("the transaction ends", || waiting.load(Ordering::SeqCst));
-        for _ in 0..200 {
-            std::thread::yield_now();
-        }
+        linger();
         released.store(true, Ordering::SeqCst);
         drop(held);
     });

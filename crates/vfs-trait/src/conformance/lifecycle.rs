@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use twill_types::Cancel;
 
-use super::scene::{Chance, Content, Db, Draft, page_no, patiently, try_read, until};
+use super::scene::{Chance, Content, Db, Draft, linger, page_no, patiently, try_read, until};
 use super::{Ability, Backend};
 use crate::{StorageError, Wait};
 
@@ -114,9 +114,7 @@ pub(super) fn close_waits_for_what_is_in_flight<B: Backend>(backend: &B) {
             assert!(released.load(Ordering::SeqCst), "close returned with a commit in flight");
         });
         until("close is called", || closing.load(Ordering::SeqCst));
-        for _ in 0..200 {
-            std::thread::yield_now();
-        }
+        linger();
         released.store(true, Ordering::SeqCst);
         drop(held);
         waiter.join().unwrap().expect("the commit in flight while closing became durable");

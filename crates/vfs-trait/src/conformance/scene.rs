@@ -33,6 +33,11 @@ pub(super) fn until(what: &str, mut condition: impl FnMut() -> bool) {
     }
 }
 
+/// Gives a wrong answer time to show itself. A right one comes later, however long this takes.
+pub(super) fn linger() {
+    <dyn Door>::system().sleep(Duration::from_millis(20));
+}
+
 /// A number no other commit of this process has.
 pub(super) fn stamp() -> u64 {
     static NEXT: AtomicU64 = AtomicU64::new(1);

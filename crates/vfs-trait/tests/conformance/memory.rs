@@ -31,11 +31,10 @@ struct GateState {
 }
 
 /// A commit, kept.
-#[derive(Clone)]
-struct Kept {
+pub(crate) struct Kept {
     page_size: PageSize,
     page_count: u32,
-    pages: Vec<(PageNo, Vec<u8>)>,
+    pub(crate) pages: Vec<(PageNo, Vec<u8>)>,
 }
 
 impl Kept {
@@ -59,12 +58,21 @@ impl Gate {
         self.state.lock().unwrap().persists
     }
 
+    pub(crate) fn persisted_commits(&self) -> u64 {
+        self.state.lock().unwrap().durable.len() as u64
+    }
+
     pub(crate) fn fail_next(&self, fault: Fault) {
         let mut state = self.state.lock().unwrap();
         match fault {
             Fault::Full => state.full = true,
             Fault::NotApplied | Fault::Indeterminate => state.fault = Some(fault),
         }
+    }
+
+    /// Lets a mutant change what the next open finds.
+    pub(crate) fn spoil(&self, change: impl FnOnce(&mut Vec<Kept>)) {
+        change(&mut self.state.lock().unwrap().durable);
     }
 
     fn persist(&self, last: Lsn) -> Result<(), StorageError> {
