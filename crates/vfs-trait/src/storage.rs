@@ -9,7 +9,8 @@ use crate::{Commit, Snapshot, StorageError};
 
 /// One timeline of one database. Blocking, because libSQL is; a backend may be an async core behind this facade.
 pub trait Storage: Send + Sync + 'static {
-    /// The newest durable state, pinned until dropped.
+    /// The newest durable state, pinned until dropped. It includes every commit for which [`Storage::wait_durable`]
+    /// has returned, on any thread, and never goes back.
     ///
     /// # Errors
     /// [`StorageError::Unavailable`] when the medium cannot be reached or the storage is closed. A poisoned storage
@@ -17,7 +18,9 @@ pub trait Storage: Send + Sync + 'static {
     fn snapshot(&self) -> Result<Snapshot, StorageError>;
 
     /// One page as of `at`, into `buf`, whose length is the snapshot's page size. Pages within the page count that
-    /// were never written since the database last reached up to them read as zeros.
+    /// were never written since the database last reached up to them read as zeros. States in flight, that is the base
+    /// of a ticket and what `append` returned, are read like any other; if they fail, they read the same bytes or an
+    /// error. `buf` holds anything after an error.
     ///
     /// # Errors
     /// [`StorageError::Invalid`] for a page beyond the count, a buffer of another length or a foreign snapshot;
@@ -32,32 +35,42 @@ pub trait Storage: Send + Sync + 'static {
     /// [`StorageError::Poisoned`], [`StorageError::Fenced`].
     fn begin_write(&self, wait: Wait) -> Result<WriteTicket, StorageError>;
 
-    /// Hands one commit to the log, in order, and gives the slot back. The returned snapshot is not durable yet.
+    /// Hands one commit to the log, in order, and gives the slot back, also when it fails. The returned snapshot is not
+    /// durable yet. The bytes are copied: `commit` is free again on return.
     ///
     /// # Errors
     /// [`StorageError::Invalid`] for a commit that breaks the rules of [`Commit`] or a foreign ticket: nothing was
     /// applied and the storage stays usable. [`StorageError::Full`] when the medium has no room: nothing was applied.
-    /// Any other error follows invariants 3 and 7.
+    /// [`StorageError::Unavailable`] for a ticket from before [`Storage::close`]. Any other error follows invariants 3
+    /// and 7.
     fn append(&self, ticket: WriteTicket, commit: Commit<'_>) -> Result<Snapshot, StorageError>;
 
-    /// Returns when `at` is durable, or is known not to be. Never abandoned by an interrupt.
+    /// Returns when `at` is durable, or is known not to be. Never abandoned by an interrupt. Asked again, of any clone
+    /// and after [`Storage::close`] too, it says the same: success stays success, failure stays failure. A commit need
+    /// not become durable before somebody waits for it, for a later one, or closes.
     ///
     /// # Errors
     /// [`StorageError::Indeterminate`] when the outcome cannot be known, [`StorageError::Poisoned`] when `at` was not
-    /// applied because a commit before it failed, or the failure itself.
+    /// applied because a commit before it failed, or the failure itself. A foreign snapshot is
+    /// [`StorageError::Invalid`].
     fn wait_durable(&self, at: &Snapshot) -> Result<(), StorageError>;
 
-    /// A hint that these pages will be read soon. May do nothing.
+    /// A hint that these pages will be read soon. Does not block on the medium and may do nothing; pages that `at` does
+    /// not have are passed over.
     fn prefetch(&self, at: &Snapshot, pages: &[PageNo]);
 
-    /// Moves durable commits to their resting place (file: backfill; s3: apply and flush).
+    /// Moves durable commits to their resting place (file: backfill; s3: apply and flush). No commit: names and bytes
+    /// stay as they are. Needs no ticket, and may run beside readers and writers.
     ///
     /// # Errors
     /// [`StorageError::ReadOnly`], or that of the medium. Nothing acknowledged is lost either way.
     fn checkpoint(&self) -> Result<Checkpointed, StorageError>;
 
-    /// Settles everything in flight and releases lock or epoch. Idempotent. Afterwards every call but `read_page` of
-    /// a pinned snapshot answers [`StorageError::Unavailable`]; `read_page` may.
+    /// Settles everything appended and releases lock or epoch. Idempotent. It does not wait for tickets that are out:
+    /// they, and writers in the queue, are refused from now on. Afterwards every call answers
+    /// [`StorageError::Unavailable`], read-only or not, with three exceptions: `wait_durable` tells what became of its
+    /// state (nothing else could be true to invariant 7), `read_page` of a pinned snapshot may still read, and
+    /// `close` succeeds again.
     ///
     /// # Errors
     /// When something in flight did not become durable, or the medium failed while settling.
@@ -69,7 +82,8 @@ pub trait Storage: Send + Sync + 'static {
 pub struct Wait {
     /// `None` waits without end; zero does not wait.
     pub timeout: Option<Duration>,
-    /// Cancelling it answers [`StorageError::Interrupted`].
+    /// Cancelling it answers [`StorageError::Interrupted`]. A backend registers its waker here when the caller has
+    /// its place in the queue, not before.
     pub cancel: Option<Cancel>,
 }
 

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use twill_types::Cancel;
 
-use super::scene::{Chance, Content, Db, Draft, linger, page_no, patiently, try_read, until};
+use super::scene::{Chance, Content, Db, Draft, Names, linger, page_no, patiently, try_read, until};
 use super::{Ability, Backend};
 use crate::{StorageError, Wait};
 
@@ -180,6 +180,69 @@ pub(super) fn a_read_only_storage_refuses_writes<B: Backend>(backend: &B) {
     storage.close().unwrap();
     assert_unavailable("snapshot", storage.snapshot());
     assert_unavailable("begin_write", storage.begin_write(Wait::none()));
+}
+
+/// Never wrong bytes: the right ones, or the error that says so; then a new snapshot.
+pub(super) fn an_expired_snapshot_is_told_as_such<B: Backend>(backend: &B) {
+    let db = Db::new(backend);
+    let draft = Draft::new(6, [1, 2, 5]);
+    let content = Content::empty().after(&draft);
+    db.commit(&draft);
+    db.storage.close().unwrap();
+    let reader = backend.open_read_only(&db.place);
+    let at = reader.snapshot().unwrap();
+    content.assert_is(&*reader, &at, "opened for reading");
+    backend.expire(&db.place);
+    for page in 1..=6 {
+        match try_read(&*reader, &at, page) {
+            Ok(stamp) => assert_eq!(stamp, content.stamps.get(&page).copied().unwrap_or(0), "page {page}"),
+            Err(StorageError::SnapshotExpired) => {}
+            Err(other) => panic!("page {page} of an expired snapshot answers {other:?}"),
+        }
+    }
+    drop(at);
+    content.assert_is(&*reader, &reader.snapshot().unwrap(), "a new read after the snapshot expired");
+}
+
+/// Whatever the usurped writer appended before or after it was fenced: what it acknowledges is in the history the new
+/// writer goes on from, and nothing after that is.
+pub(super) fn a_fenced_writer_acknowledges_nothing<B: Backend>(backend: &B) {
+    let db = Db::new(backend);
+    let mut names = Names::default();
+    let draft = Draft::new(4, [1, 2]);
+    let mut content = Content::empty().after(&draft);
+    let durable = db.commit(&draft);
+    names.meet(durable.id(), &content);
+    let lost = Draft::new(4, [2]);
+    let in_flight = db.append(&lost);
+    names.meet(in_flight.id(), &content.after(&lost));
+    let usurper = backend.usurp(&db.place);
+    let found = usurper.snapshot().unwrap();
+    let found_content = Content::read(&*usurper, &found);
+    names.meet(found.id(), &found_content);
+    match db.storage.wait_durable(&in_flight) {
+        Ok(()) => content = content.after(&lost),
+        Err(
+            StorageError::Fenced { .. } | StorageError::Poisoned { .. } | StorageError::Indeterminate { .. },
+        ) => {
+            assert!(found_content == content || found_content == content.after(&lost), "{found_content:?}");
+            content = found_content.clone();
+        }
+        other => panic!("a fenced commit answers {other:?}"),
+    }
+    content.assert_is(&*usurper, &found, "what the usurper found");
+    let draft = Draft::new(5, [3, 5]);
+    let at = draft.append(&*usurper, usurper.begin_write(Wait::none()).unwrap()).unwrap();
+    usurper.wait_durable(&at).unwrap();
+    names.meet(at.id(), &content.after(&draft));
+    for _ in 0..2 {
+        match db.try_commit(&Draft::new(4, [4])) {
+            Err(StorageError::Fenced { .. } | StorageError::Poisoned { .. }) => {}
+            other => panic!("a fenced writer's commit answers {other:?}"),
+        }
+    }
+    db.storage.wait_durable(&durable).expect("what was acknowledged stays so");
+    content.after(&draft).assert_is(&*usurper, &usurper.snapshot().unwrap(), "the usurper's history");
 }
 
 /// Exactly the acknowledged commits, plus possibly later ones as a prefix, each of them whole.

@@ -96,6 +96,19 @@ pub trait Backend: Sync {
         self.lacks(Ability::Fail(fault))
     }
 
+    /// [`Ability::Fence`]: opens for writing although another storage of that place is open and stays so: another
+    /// process took over. The other one is fenced from now on, whether it knows or not.
+    fn usurp(&self, place: &Self::Place) -> Arc<dyn Storage> {
+        let _ = place;
+        self.lacks(Ability::Fence)
+    }
+
+    /// [`Ability::Expire`]: takes away whatever a storage from [`Backend::open_read_only`] could not pin.
+    fn expire(&self, place: &Self::Place) {
+        let _ = place;
+        self.lacks(Ability::Expire)
+    }
+
     /// Says that the suite asked for what the backend did not promise.
     #[doc(hidden)]
     fn lacks(&self, ability: Ability) -> ! {
@@ -117,6 +130,10 @@ pub enum Ability {
     Crash,
     /// The database can be opened for reading only.
     ReadOnly,
+    /// A second writer can take over while the first is still open.
+    Fence,
+    /// A reader that writes nothing cannot pin, and what it reads can be collected. Needs [`Ability::ReadOnly`].
+    Expire,
     /// Durability can be held back.
     Hold,
     /// Durable appends can be counted.
@@ -249,6 +266,8 @@ macro_rules! __conformance_properties {
             lifecycle::close_waits_for_what_is_in_flight: [Hold],
             lifecycle::a_reopened_database_holds_everything: [Reopen],
             lifecycle::a_read_only_storage_refuses_writes: [ReadOnly],
+            lifecycle::an_expired_snapshot_is_told_as_such: [Reopen, ReadOnly, Expire],
+            lifecycle::a_fenced_writer_acknowledges_nothing: [Fence],
             lifecycle::a_crash_keeps_what_was_acknowledged: [Crash],
             lifecycle::a_crash_of_an_empty_database_leaves_it_empty: [Crash],
             model::random_operations_match_a_model: [],
@@ -294,7 +313,7 @@ macro_rules! conformance_suite {
 /// Every property, in the order of the invariants.
 #[must_use]
 pub fn properties<B: Backend>() -> Vec<Property<B>> {
-    use Ability::{CountPersists, Crash, Fail, Hold, ReadOnly, Reopen};
+    use Ability::{CountPersists, Crash, Expire, Fail, Fence, Hold, ReadOnly, Reopen};
     use Fault::{Full, Indeterminate, NotApplied};
     crate::__conformance_properties! { __conformance_table B }
 }

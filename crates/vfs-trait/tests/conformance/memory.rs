@@ -26,6 +26,9 @@ struct GateState {
     /// Commits appended and not persisted, and those persisted, in order.
     pending: BTreeMap<Lsn, Kept>,
     durable: Vec<Kept>,
+    /// How often the place was opened for writing; only the last one may persist.
+    owner: u64,
+    expired: bool,
     /// An indeterminate append was applied every other time.
     applied_last: bool,
 }
@@ -70,15 +73,23 @@ impl Gate {
         }
     }
 
+    /// Whether a reader's snapshot is gone; the next one is a new one.
+    fn expire(&self, expired: bool) {
+        self.state.lock().unwrap().expired = expired;
+    }
+
     /// Lets a mutant change what the next open finds.
     pub(crate) fn spoil(&self, change: impl FnOnce(&mut Vec<Kept>)) {
         change(&mut self.state.lock().unwrap().durable);
     }
 
-    fn persist(&self, last: Lsn) -> Result<(), StorageError> {
+    fn persist(&self, owner: u64, last: Lsn) -> Result<(), StorageError> {
         let mut state = self.state.lock().unwrap();
         while state.held {
             state = self.changed.wait(state).unwrap();
+        }
+        if state.owner != owner {
+            return Err(StorageError::Fenced { what: format!("owner {} took over", state.owner) });
         }
         state.persists += 1;
         let fault = state.fault.take();
@@ -104,17 +115,27 @@ impl Gate {
     }
 }
 
-struct Through(Arc<Gate>);
+struct Through {
+    gate: Arc<Gate>,
+    owner: u64,
+}
 
 impl Medium for Through {
     fn persist(&self, first: Lsn, last: Lsn) -> Result<(), StorageError> {
         assert!(first <= last, "an empty group");
-        self.0.persist(last)
+        self.gate.persist(self.owner, last)
     }
 }
 
 fn storage_over(gate: &Arc<Gate>) -> MemoryStorage {
-    MemoryStorage::with_medium(<dyn Door>::system(), Box::new(Through(Arc::clone(gate))))
+    let owner = {
+        let mut state = gate.state.lock().unwrap();
+        state.owner += 1;
+        state.expired = false;
+        state.owner
+    };
+    let medium = Through { gate: Arc::clone(gate), owner };
+    MemoryStorage::with_medium(<dyn Door>::system(), Box::new(medium))
 }
 
 /// [`MemoryStorage`] as it is.
@@ -179,7 +200,7 @@ impl Journaled {
             state.fault = None;
             std::mem::take(&mut state.durable)
         };
-        let storage = JournaledStorage { storage, gate: Arc::clone(gate) };
+        let storage = JournaledStorage { storage, gate: Arc::clone(gate), read_only: false };
         for kept in durable {
             let pages: Vec<_> =
                 kept.pages.iter().map(|(page, bytes)| PageImage { page: *page, bytes }).collect();
@@ -188,6 +209,13 @@ impl Journaled {
             storage.wait_durable(&at).unwrap();
         }
         storage
+    }
+}
+
+impl Journaled {
+    pub(crate) fn replay_read_only(gate: &Arc<Gate>) -> JournaledStorage {
+        let JournaledStorage { storage, gate, .. } = Self::replay(gate);
+        JournaledStorage { storage: storage.read_only(), gate, read_only: true }
     }
 }
 
@@ -203,6 +231,8 @@ impl Backend for Journaled {
             Ability::Reopen,
             Ability::Crash,
             Ability::ReadOnly,
+            Ability::Fence,
+            Ability::Expire,
             Ability::Hold,
             Ability::CountPersists,
             Ability::Fail(Fault::NotApplied),
@@ -220,8 +250,15 @@ impl Backend for Journaled {
     }
 
     fn open_read_only(&self, gate: &Arc<Gate>) -> Arc<dyn Storage> {
-        let JournaledStorage { storage, gate } = Self::replay(gate);
-        Arc::new(JournaledStorage { storage: storage.read_only(), gate })
+        Arc::new(Self::replay_read_only(gate))
+    }
+
+    fn usurp(&self, gate: &Arc<Gate>) -> Arc<dyn Storage> {
+        self.open(gate)
+    }
+
+    fn expire(&self, gate: &Arc<Gate>) {
+        gate.expire(true);
     }
 
     fn crash(&self, _gate: &Arc<Gate>, storage: Arc<dyn Storage>) {
@@ -249,14 +286,19 @@ impl Backend for Journaled {
 pub(crate) struct JournaledStorage {
     storage: MemoryStorage,
     gate: Arc<Gate>,
+    read_only: bool,
 }
 
 impl Storage for JournaledStorage {
     fn snapshot(&self) -> Result<Snapshot, StorageError> {
+        self.gate.expire(false);
         self.storage.snapshot()
     }
 
     fn read_page(&self, at: &Snapshot, page: PageNo, buf: &mut [u8]) -> Result<(), StorageError> {
+        if self.read_only && self.gate.state.lock().unwrap().expired {
+            return Err(StorageError::SnapshotExpired);
+        }
         self.storage.read_page(at, page, buf)
     }
 

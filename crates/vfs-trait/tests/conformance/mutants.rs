@@ -56,6 +56,10 @@ enum Mutation {
     TearsTheLast,
     /// `close` leaves the storage as it is.
     StaysOpen,
+    /// An expired snapshot reads as zeros.
+    ReadsExpired,
+    /// A fenced writer is told that its commits are durable.
+    IgnoresFence,
     /// Each commit costs one durable append of its own.
     PersistsOneByOne,
 }
@@ -102,19 +106,22 @@ impl Backend for Mutant {
             }),
             _ => {}
         }
-        Arc::new(Broken {
-            mutation: self.0,
-            inner: Journaled::replay(gate),
-            appended: Mutex::default(),
-            kept: Mutex::default(),
-            cut_off: Mutex::default(),
-            slot: WriterSlot::new(<dyn Door>::system()),
-            barging: AtomicBool::new(false),
-        })
+        Arc::new(Broken::new(self.0, gate))
     }
 
     fn open_read_only(&self, gate: &Arc<Gate>) -> Arc<dyn Storage> {
-        Journaled.open_read_only(gate)
+        if self.0 != Mutation::ReadsExpired {
+            return Journaled.open_read_only(gate);
+        }
+        Arc::new(Broken { inner: Journaled::replay_read_only(gate), ..Broken::new(self.0, gate) })
+    }
+
+    fn usurp(&self, gate: &Arc<Gate>) -> Arc<dyn Storage> {
+        self.open(gate)
+    }
+
+    fn expire(&self, gate: &Arc<Gate>) {
+        Journaled.expire(gate);
     }
 
     fn crash(&self, gate: &Arc<Gate>, storage: Arc<dyn Storage>) {
@@ -139,6 +146,18 @@ impl Backend for Mutant {
 }
 
 impl Broken {
+    fn new(mutation: Mutation, gate: &Arc<Gate>) -> Self {
+        Self {
+            mutation,
+            inner: Journaled::replay(gate),
+            appended: Mutex::default(),
+            kept: Mutex::default(),
+            cut_off: Mutex::default(),
+            slot: WriterSlot::new(<dyn Door>::system()),
+            barging: AtomicBool::new(false),
+        }
+    }
+
     fn is(&self, mutation: Mutation) -> bool {
         self.mutation == mutation
     }
@@ -226,7 +245,10 @@ impl Storage for Broken {
         {
             return self.inner.read_page(&newest, page, buf);
         }
-        self.inner.read_page(at, page, buf)?;
+        match self.inner.read_page(at, page, buf) {
+            Err(StorageError::SnapshotExpired) if self.is(Mutation::ReadsExpired) => buf.fill(0),
+            outcome => outcome?,
+        }
         if self.is(Mutation::ForgetsShrinking)
             && buf.iter().all(|byte| *byte == 0)
             && let Some(bytes) = self.cut_off.lock().unwrap().get(&page)
@@ -285,7 +307,8 @@ impl Storage for Broken {
         let outcome = self.inner.wait_durable(at);
         self.kept.lock().unwrap().remove(&at.lsn());
         match (self.mutation, outcome) {
-            (Mutation::AcknowledgesFailures, Err(_)) => Ok(()),
+            (Mutation::AcknowledgesFailures, Err(_))
+            | (Mutation::IgnoresFence, Err(StorageError::Fenced { .. })) => Ok(()),
             (Mutation::HidesTheUnknown, Err(StorageError::Indeterminate { what, source })) => {
                 Err(StorageError::Unavailable { what, source })
             }
@@ -362,6 +385,8 @@ caught! {
     TearsTheLast: a_reopened_database_holds_everything, a_crash_keeps_what_was_acknowledged,
         a_commit_of_many_pages_is_whole;
     StaysOpen: a_closed_storage_answers_unavailable;
+    ReadsExpired: an_expired_snapshot_is_told_as_such;
+    IgnoresFence: a_fenced_writer_acknowledges_nothing;
     PersistsOneByOne: commits_of_many_threads_share_one_persist;
 }
 
