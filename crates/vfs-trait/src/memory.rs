@@ -364,3 +364,62 @@ impl Storage for MemoryStorage {
         settled
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::PageImage;
+
+    fn commit(storage: &MemoryStorage, page_count: u32, pages: &[u32]) -> Snapshot {
+        let image = |page: &u32| PageImage { page: PageNo::new(*page).unwrap(), bytes: &[7; 512] };
+        let pages: Vec<_> = pages.iter().map(image).collect();
+        let commit = Commit { page_size: PageSize::new(512).unwrap(), page_count, pages: &pages };
+        let at = storage.append(storage.begin_write(Wait::none()).unwrap(), commit).unwrap();
+        storage.wait_durable(&at).unwrap();
+        at
+    }
+
+    fn versions(storage: &MemoryStorage) -> usize {
+        storage.shared.pages.read().unwrap().values().map(Vec::len).sum()
+    }
+
+    #[test]
+    fn a_long_reader_costs_one_version_per_page() {
+        let storage = MemoryStorage::new();
+        let first = commit(&storage, 3, &[1, 2, 3]);
+        let middle = (0..100).map(|_| commit(&storage, 3, &[1, 2, 3])).nth(50).unwrap();
+        for _ in 0..100 {
+            commit(&storage, 3, &[1, 2, 3]);
+        }
+        // First, middle, the newest and, until the next write looks, the one before it.
+        assert_eq!(versions(&storage), 3 * 4);
+        storage.checkpoint().unwrap();
+        assert_eq!(versions(&storage), 3 * 3);
+        drop((first, middle));
+        storage.checkpoint().unwrap();
+        assert_eq!(versions(&storage), 3);
+    }
+
+    #[test]
+    fn pages_cut_off_leave_nothing_behind() {
+        let storage = MemoryStorage::new();
+        drop(commit(&storage, 50, &(1..=50).collect::<Vec<_>>()));
+        for _ in 0..3 {
+            drop(commit(&storage, 1, &[1]));
+            drop(commit(&storage, 50, &[1]));
+        }
+        storage.checkpoint().unwrap();
+        assert_eq!(versions(&storage), 1);
+    }
+
+    #[test]
+    fn every_pin_is_given_back() {
+        let storage = MemoryStorage::new();
+        let at = commit(&storage, 1, &[1]);
+        let clones = [at.clone(), storage.snapshot().unwrap(), at];
+        assert_eq!(storage.shared.history().pins.values().sum::<usize>(), 2);
+        drop(clones);
+        drop(storage.begin_write(Wait::none()).unwrap());
+        assert!(storage.shared.history().pins.is_empty());
+    }
+}

@@ -158,7 +158,10 @@ impl<'m, 'b, B: Backend> Life<'m, 'b, B> {
         assert!(index <= ceiling.unwrap_or(index), "snapshot() is ahead of durability");
         self.acknowledged = index;
         self.names.meet(at.id(), &self.states[index]);
-        self.db.storage.wait_durable(&at).unwrap();
+        if ceiling.is_none() {
+            // While durability is held back this would hang instead of fail, should the state not be durable.
+            self.db.storage.wait_durable(&at).unwrap();
+        }
         if self.chance.one_in(4) {
             self.db.assert_shows(&at, &self.states[index], "a snapshot");
         }
