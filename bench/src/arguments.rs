@@ -1,0 +1,98 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail};
+
+pub(crate) const USAGE: &str = "\
+cargo run --release -p twill-bench -- file [options]
+
+Compares TwillDB on file:// with plain libSQL and writes file.json, file.md and the plots.
+
+  --quick          a smoke run: every line, tiny sizes, numbers without meaning; writes only with --out
+  --dir <dir>      where the databases are made and removed again; must be on a disk (default: beside this program)
+  --out <dir>      where the results go (default: bench/results of the source)
+  --rounds <n>     measurements of each side on each line, at least 1 (default: 5)
+  --only <text>    only the lines whose name contains the text; writes only with --out";
+
+/// What the command line asks for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Arguments {
+    pub(crate) quick: bool,
+    pub(crate) directory: Option<PathBuf>,
+    pub(crate) out: Option<PathBuf>,
+    pub(crate) rounds: Option<usize>,
+    pub(crate) only: Option<String>,
+}
+
+impl Arguments {
+    /// `None` when the usage is asked for.
+    pub(crate) fn parse(words: &[String]) -> Result<Option<Self>> {
+        let mut words = words.iter().map(String::as_str);
+        match words.next() {
+            Some("file") => {}
+            Some("--help" | "-h") => return Ok(None),
+            Some(other) => bail!("unknown experiment {other}; there is: file\n\n{USAGE}"),
+            None => bail!("which experiment?\n\n{USAGE}"),
+        }
+        let mut arguments = Self::default();
+        while let Some(word) = words.next() {
+            let mut value = || words.next().with_context(|| format!("{word} needs a value\n\n{USAGE}"));
+            match word {
+                "--quick" => arguments.quick = true,
+                "--dir" => arguments.directory = Some(value()?.into()),
+                "--out" => arguments.out = Some(value()?.into()),
+                "--only" => arguments.only = Some(value()?.to_owned()),
+                "--rounds" => {
+                    let rounds: usize = value()?.parse().context("--rounds")?;
+                    if rounds == 0 {
+                        bail!("--rounds must be at least 1");
+                    }
+                    arguments.rounds = Some(rounds);
+                }
+                "--help" | "-h" => return Ok(None),
+                other => bail!("unknown option {other}\n\n{USAGE}"),
+            }
+        }
+        Ok(Some(arguments))
+    }
+
+    /// Where results are written, if anywhere: partial and meaningless ones only where it was said.
+    pub(crate) fn results_directory(&self) -> Option<PathBuf> {
+        let partial = self.quick || self.only.is_some();
+        let committed = || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/results"));
+        self.out.clone().or_else(|| (!partial).then(committed))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Result<Option<Arguments>> {
+        Arguments::parse(&line.split_whitespace().map(ToOwned::to_owned).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn options_are_read_and_unknown_ones_refused_by_name() {
+        let arguments = parse("file --quick --rounds 3 --only scan --out there").unwrap().unwrap();
+        assert_eq!((arguments.quick, arguments.rounds), (true, Some(3)));
+        assert_eq!(arguments.only.as_deref(), Some("scan"));
+        assert_eq!(parse("file --help").unwrap(), None);
+        for (line, named) in [("file --fast", "--fast"), ("s3", "s3"), ("file --rounds 0", "at least 1")] {
+            assert!(parse(line).unwrap_err().to_string().contains(named), "{line}");
+        }
+    }
+
+    #[test]
+    fn partial_results_never_replace_the_committed_ones() {
+        for (line, written) in [
+            ("file", true),
+            ("file --quick", false),
+            ("file --only scan", false),
+            ("file --quick --out there", true),
+        ] {
+            assert_eq!(parse(line).unwrap().unwrap().results_directory().is_some(), written, "{line}");
+        }
+    }
+}
