@@ -27,6 +27,8 @@ pub struct Database {
 #[derive(Clone, Copy)]
 pub(crate) struct Settings {
     pub(crate) read_only: bool,
+    /// Whether ATTACH creates databases that do not exist.
+    pub(crate) creates: bool,
     pub(crate) busy_timeout: Option<Duration>,
     pub(crate) idle_transaction_timeout: Option<Duration>,
 }
@@ -51,8 +53,13 @@ impl Database {
         let Location { target, options } = Location::parse(url)?;
         let shared = registry::open(Place::of(&target)?, &options)?;
         let Options { mode, synchronous: _, busy_timeout, idle_transaction_timeout } = options;
-        let read_only = shared.read_only || mode == Some(Mode::ReadOnly);
-        Ok(Self { shared, settings: Settings { read_only, busy_timeout, idle_transaction_timeout } })
+        let settings = Settings {
+            read_only: shared.read_only || mode == Some(Mode::ReadOnly),
+            creates: mode.is_none_or(|mode| mode == Mode::ReadWriteCreate),
+            busy_timeout,
+            idle_transaction_timeout,
+        };
+        Ok(Self { shared, settings })
     }
 
     /// A new connection.

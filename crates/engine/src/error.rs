@@ -11,7 +11,7 @@ use std::error::Error as StdError;
 use std::fmt;
 
 use rusqlite::ffi;
-use twill_vfs_shim::{OpenFailure, Session, sqlite_code};
+use twill_vfs_shim::{OpenFailure, Session, sqlite_code, take_open_failure};
 use twill_vfs_trait::StorageError;
 
 /// Any failure of the engine.
@@ -98,9 +98,16 @@ impl Error {
         self.code() == ffi::SQLITE_INTERRUPT
     }
 
-    /// Puts the storage error behind the SQLite error in front, and forgets one that does not belong to it.
+    /// Puts what lies behind the SQLite error in front, the storage's error or the refusal to open a name, and forgets what
+    /// does not belong to it.
     #[cold]
     pub(crate) fn explained_by(mut self, session: &Session) -> Self {
+        if let Some(refusal) = take_open_failure()
+            && refusal.code & 0xff == self.code()
+        {
+            self.0.extended_code = refusal.code;
+            self.0.message = refusal.message;
+        }
         if let Some(storage) = session.take_error()
             && self.0.storage.is_none()
             && sqlite_code(&storage) & 0xff == self.code()
@@ -112,8 +119,8 @@ impl Error {
     }
 
     /// The error as rusqlite's, for callbacks that must return one.
-    pub(crate) fn into_rusqlite(self) -> rusqlite::Error {
-        rusqlite::Error::SqliteFailure(ffi::Error::new(self.0.extended_code), Some(self.0.message))
+    pub(crate) fn to_rusqlite(&self) -> rusqlite::Error {
+        rusqlite::Error::SqliteFailure(ffi::Error::new(self.0.extended_code), Some(self.0.message.clone()))
     }
 }
 

@@ -120,10 +120,12 @@ pub(crate) fn open(place: Place, options: &Options) -> Result<Arc<Shared>, Error
         shared.check_compatible(options)?;
         return Ok(shared);
     }
-    // This thread has claimed the entry: everyone else waits until `settle` below.
-    let opened = place.open_storage(options, &entry);
-    entry.settle(&place.url, opened.as_ref().ok());
-    opened
+    // This thread has claimed the entry: everyone else waits until the claim is dropped.
+    let mut claim = Claim { entry: &entry, url: &place.url, opened: None };
+    let shared = place.open_storage(options, &entry)?;
+    claim.opened = Some(Arc::downgrade(&shared));
+    drop(claim);
+    Ok(shared)
 }
 
 /// The storage with this canonical URL, if it is open.
@@ -147,7 +149,7 @@ impl Entry {
         self.occupant.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The open storage; or `None`, and then the caller must open one and `settle`.
+    /// The open storage; or `None`, and then the caller must open one under a [`Claim`].
     fn wait_for_claim(&self) -> Option<Arc<Shared>> {
         let mut occupant = self.occupant();
         loop {
@@ -168,13 +170,26 @@ impl Entry {
     }
 
     /// Ends an opening or a close.
-    fn settle(self: &Arc<Self>, url: &str, shared: Option<&Arc<Shared>>) {
-        let is_vacant = shared.is_none();
-        *self.occupant() = shared.map_or(Occupant::Vacant, |shared| Occupant::Open(Arc::downgrade(shared)));
+    fn settle(self: &Arc<Self>, url: &str, opened: Option<Weak<Shared>>) {
+        let is_vacant = opened.is_none();
+        *self.occupant() = opened.map_or(Occupant::Vacant, Occupant::Open);
         self.vacated.notify_all();
         if is_vacant {
             REGISTRY.forget(url, self);
         }
+    }
+}
+
+/// The right to open one URL, given back also by an error or a panic.
+struct Claim<'a> {
+    entry: &'a Arc<Entry>,
+    url: &'a str,
+    opened: Option<Weak<Shared>>,
+}
+
+impl Drop for Claim<'_> {
+    fn drop(&mut self) {
+        self.entry.settle(self.url, self.opened.take());
     }
 }
 

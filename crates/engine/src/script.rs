@@ -50,7 +50,8 @@ pub(crate) fn mentions(sql: &str, needle: &str) -> bool {
     sql.as_bytes().windows(needle.len()).any(|window| window.eq_ignore_ascii_case(needle.as_bytes()))
 }
 
-fn skip_blank(sql: &str) -> &str {
+/// The text from its first token on.
+pub(crate) fn skip_blank(sql: &str) -> &str {
     let bytes = sql.as_bytes();
     let mut at = 0;
     while at < bytes.len() {

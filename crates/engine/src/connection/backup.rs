@@ -65,7 +65,7 @@ impl Connection {
                     return Ok(());
                 }
                 StepResult::More => {}
-                _ => {
+                StepResult::Busy | StepResult::Locked | _ => {
                     return Err(Error::new(
                         rusqlite::ffi::SQLITE_BUSY,
                         "database is locked: the copy could not go on",

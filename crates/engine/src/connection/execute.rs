@@ -167,7 +167,7 @@ impl Inner {
         };
         self.idle_begins(state);
         result.map_err(|error| {
-            let error = error.explained_by(&self.session);
+            let error = self.raised.instead_of(error).explained_by(&self.session);
             self.counters.error(error.is_busy());
             tracing::debug!(code = error.extended_code(), %error, "statement failed");
             error
@@ -251,12 +251,20 @@ fn write(statement: &mut CachedStatement<'_>, sink: &mut dyn Sink) -> Result<Opt
             Some(held) => row.to_values().map(|values| held.0.push(values)),
             None => sink.row(row).map(drop),
         };
-        // A row that cannot be told (its text is not UTF-8) does not stop a write half way.
+        // A row that cannot be told (its text is not UTF-8) must not stop the statement here: libSQL would commit all the
+        // same as it is reset, and swallow that commit's error.
         if let Err(error) = outcome {
             failure.get_or_insert(error);
         }
     }
-    failure.map_or(Ok(held), Err)
+    match failure {
+        None => Ok(held),
+        Some(error) => Err(Error::new(
+            error.extended_code(),
+            format!("the statement took effect, but a row it returned cannot be told: {error}"),
+        )
+        .with_source(error)),
+    }
 }
 
 /// Rows of a write until it is durable.

@@ -8,6 +8,7 @@
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rusqlite::functions::{Context, FunctionFlags};
 use rusqlite::types::{Value as SqlValue, ValueRef as SqlRef};
@@ -112,11 +113,11 @@ impl Connection {
         function: impl Fn(&Arguments<'_>) -> Result<Value, Error> + Send + 'static,
     ) -> Result<(), Error> {
         let function = AssertUnwindSafe(function);
-        let called = name.to_owned();
+        let called = Called { name: name.to_owned(), raised: self.inner.raised.clone() };
         let state = self.inner.enter()?;
         state.sqlite.create_scalar_function(name, arguments, options.flags(), move |context| {
             let function = &function;
-            guarded(&called, || (function.0)(&Arguments(context))).map(to_sql)
+            called.guarded(|| (function.0)(&Arguments(context))).map(to_sql)
         })?;
         Ok(())
     }
@@ -132,7 +133,8 @@ impl Connection {
         options: FunctionOptions,
         aggregate: impl Aggregate,
     ) -> Result<(), Error> {
-        let adapter = Adapter { aggregate, called: name.to_owned() };
+        let called = Called { name: name.to_owned(), raised: self.inner.raised.clone() };
+        let adapter = Adapter { aggregate, called };
         let state = self.inner.enter()?;
         state.sqlite.create_aggregate_function(name, arguments, options.flags(), adapter)?;
         Ok(())
@@ -150,12 +152,12 @@ impl Connection {
 
 struct Adapter<A> {
     aggregate: A,
-    called: String,
+    called: Called,
 }
 
 impl<A: Aggregate> rusqlite::functions::Aggregate<AssertUnwindSafe<A::State>, SqlValue> for Adapter<A> {
     fn init(&self, _: &mut Context<'_>) -> rusqlite::Result<AssertUnwindSafe<A::State>> {
-        guarded(&self.called, || Ok(AssertUnwindSafe(self.aggregate.start())))
+        self.called.guarded(|| Ok(AssertUnwindSafe(self.aggregate.start())))
     }
 
     fn step(
@@ -163,7 +165,7 @@ impl<A: Aggregate> rusqlite::functions::Aggregate<AssertUnwindSafe<A::State>, Sq
         context: &mut Context<'_>,
         state: &mut AssertUnwindSafe<A::State>,
     ) -> rusqlite::Result<()> {
-        guarded(&self.called, || self.aggregate.step(&mut state.0, &Arguments(context)))
+        self.called.guarded(|| self.aggregate.step(&mut state.0, &Arguments(context)))
     }
 
     fn finalize(
@@ -172,18 +174,47 @@ impl<A: Aggregate> rusqlite::functions::Aggregate<AssertUnwindSafe<A::State>, Sq
         state: Option<AssertUnwindSafe<A::State>>,
     ) -> rusqlite::Result<SqlValue> {
         // No row came: the group is empty.
-        guarded(&self.called, || {
-            self.aggregate.finish(state.map_or_else(|| self.aggregate.start(), |state| state.0))
-        })
-        .map(to_sql)
+        self.called
+            .guarded(|| self.aggregate.finish(state.map_or_else(|| self.aggregate.start(), |state| state.0)))
+            .map(to_sql)
     }
 }
 
-fn guarded<T>(name: &str, function: impl FnOnce() -> Result<T, Error>) -> rusqlite::Result<T> {
-    let outcome = catch_unwind(AssertUnwindSafe(function)).unwrap_or_else(|panic| {
-        Err(Error::other(format!("the function {name} panicked: {}", panic_text(panic.as_ref()))))
-    });
-    outcome.map_err(Error::into_rusqlite)
+/// A function's name, and where its errors go.
+struct Called {
+    name: String,
+    raised: Raised,
+}
+
+impl Called {
+    fn guarded<T>(&self, function: impl FnOnce() -> Result<T, Error>) -> rusqlite::Result<T> {
+        let outcome = catch_unwind(AssertUnwindSafe(function)).unwrap_or_else(|panic| {
+            let what = panic_text(panic.as_ref());
+            Err(Error::other(format!("the function {} panicked: {what}", self.name)))
+        });
+        outcome.map_err(|error| {
+            let told = error.to_rusqlite();
+            self.raised.put(error);
+            told
+        })
+    }
+}
+
+/// The error a function of this connection raised last: libSQL keeps its message, but not its code.
+#[derive(Clone, Default)]
+pub(super) struct Raised(Arc<Mutex<Option<Error>>>);
+
+impl Raised {
+    fn put(&self, error: Error) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+    }
+
+    /// The error that was raised, if `error` is what libSQL made of it.
+    #[cold]
+    pub(super) fn instead_of(&self, error: Error) -> Error {
+        let raised = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        raised.filter(|raised| raised.message() == error.message()).unwrap_or(error)
+    }
 }
 
 fn panic_text(panic: &(dyn Any + Send)) -> &str {

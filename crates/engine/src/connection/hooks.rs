@@ -53,7 +53,7 @@ impl Connection {
                 let action = match action {
                     Sql::SQLITE_INSERT => Action::Insert,
                     Sql::SQLITE_DELETE => Action::Delete,
-                    _ => Action::Update,
+                    Sql::SQLITE_UPDATE | Sql::UNKNOWN | _ => Action::Update,
                 };
                 guarded("update", (), || hook(Change { action, schema, table, rowid }));
             }

@@ -35,7 +35,7 @@ use std::time::Duration;
 use rusqlite::OpenFlags;
 use rusqlite::limits::Limit;
 use twill_types::Cancel;
-use twill_vfs_shim::{Session, take_open_failure};
+use twill_vfs_shim::Session;
 use twill_vfs_trait::StateId;
 
 use crate::Error;
@@ -63,6 +63,7 @@ pub(crate) struct Inner {
     interrupt: Arc<Interrupt>,
     session: Arc<Session>,
     counters: Arc<Counters>,
+    raised: functions::Raised,
     /// 0: off.
     idle_timeout_ms: AtomicU64,
     shared: Arc<Shared>,
@@ -102,10 +103,12 @@ impl Connection {
     pub(crate) fn open(shared: &Arc<Shared>, settings: Settings) -> Result<Self, Error> {
         shared.check_process()?;
         let session = Session::new();
-        let access = if settings.read_only {
-            OpenFlags::SQLITE_OPEN_READ_ONLY
-        } else {
-            OpenFlags::SQLITE_OPEN_READ_WRITE
+        let access = match settings {
+            Settings { read_only: true, .. } => OpenFlags::SQLITE_OPEN_READ_ONLY,
+            Settings { creates: true, .. } => {
+                OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE
+            }
+            _ => OpenFlags::SQLITE_OPEN_READ_WRITE,
         };
         let flags = access | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
         let sqlite = rusqlite::Connection::open_with_flags_vfs_and_wal(
@@ -114,10 +117,7 @@ impl Connection {
             VFS_NAME,
             session.wal_manager(),
         )
-        .map_err(|error| match take_open_failure() {
-            Some(failure) => failure.into(),
-            None => Error::from(error).explained_by(&session),
-        })?;
+        .map_err(|error| Error::from(error).explained_by(&session))?;
         ffi::attach_session(&session, &sqlite);
         sqlite.set_prepared_statement_cache_capacity(Self::STATEMENT_CACHE_DEFAULT);
         sqlite
@@ -137,6 +137,7 @@ impl Connection {
                 interrupt: Arc::new(interrupt),
                 session,
                 counters: shared.census.enrol(),
+                raised: functions::Raised::default(),
                 idle_timeout_ms: AtomicU64::new(0),
                 shared: Arc::clone(shared),
             }),
@@ -307,7 +308,8 @@ impl Connection {
         Transaction::begin(self, mode)
     }
 
-    /// Closes the connection, rolling an open transaction back. Dropping it does the same.
+    /// Closes the connection, rolling an open transaction back. Dropping it does the same. Its statements and blob handles
+    /// keep what is below open until they go, too.
     ///
     /// # Errors
     /// That of the rollback.

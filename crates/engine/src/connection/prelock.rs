@@ -16,7 +16,6 @@ use std::time::Duration;
 
 use rusqlite::DatabaseName;
 use rusqlite::TransactionState;
-use twill_vfs_trait::StorageError;
 
 use super::Inner;
 use crate::{Error, ffi, script};
@@ -116,7 +115,7 @@ impl WriteSets {
 
 /// Reads the write set off the statement's program.
 fn explain(sqlite: &rusqlite::Connection, sql: &str) -> Result<WriteSet, Error> {
-    let mut statement = sqlite.prepare(&format!("EXPLAIN {sql}"))?;
+    let mut statement = sqlite.prepare(&format!("EXPLAIN {}", script::skip_blank(sql)))?;
     let mut rows = statement.raw_query();
     let mut written = Vec::new();
     while let Some(row) = rows.next()? {
@@ -166,17 +165,15 @@ impl Inner {
 
     /// Queues for the writer slots of these schemas.
     pub(super) fn queue(&self, schemas: &[&str]) -> Result<Duration, Error> {
+        self.shared.check_process()?;
         let door = &self.shared.door;
         let began = door.now();
         let outcome = self.session.prelock(schemas);
         let waited = door.now().saturating_sub(began);
-        outcome.map_err(|error| {
+        if let Err(error) = &outcome {
             tracing::debug!(?waited, %error, "no writer slot");
-            match error {
-                StorageError::Busy { .. } => Error::from(StorageError::Busy { waited }),
-                other => other.into(),
-            }
-        })?;
+        }
+        outcome?;
         Ok(waited)
     }
 }

@@ -49,7 +49,7 @@ fn results_carry_columns_rows_and_counts() {
             |name: &str, decl: Option<&str>| Column { name: name.into(), decl_type: decl.map(Into::into) };
         let expected = [column("id", Some("INTEGER")), column("name", Some("TEXT")), column("two", None)];
         assert_eq!(result.columns, expected);
-        assert_eq!(result.rows[1], [1.max(2).into(), Value::from("b"), 2.into()]);
+        assert_eq!(result.rows[1], [2.into(), Value::from("b"), 2.into()]);
         assert_eq!((result.changes, result.last_insert_rowid), (0, 2));
         assert_eq!(connection.execute("CREATE TABLE u(x)", ()).unwrap(), 0);
         assert_eq!(connection.execute("WITH n AS (SELECT 1) UPDATE t SET name = name", ()).unwrap(), 2);
@@ -181,6 +181,9 @@ fn returning_gives_its_rows_after_the_commit() {
         assert_eq!(ids, [1.into(), 2.into()]);
         let result = connection.query("DELETE FROM t RETURNING x", ()).unwrap();
         assert_eq!((result.rows.len(), result.changes), (2, 2));
+        let bad = "INSERT INTO t(x) VALUES(CAST(x'ff' AS TEXT)) RETURNING x";
+        assert!(connection.query(bad, ()).unwrap_err().message().starts_with("the statement took effect"));
+        assert_eq!(int(&connection, "SELECT count(*) FROM t"), 1);
         connection.set_commit_hook(Some(Box::new(|| false))).unwrap();
         let mut handed_out = 0;
         let outcome = connection.query_each("INSERT INTO t(x) VALUES('c') RETURNING id", (), |_| {

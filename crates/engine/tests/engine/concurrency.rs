@@ -138,6 +138,21 @@ fn a_statement_that_fails_gives_the_slot_back() {
 }
 
 #[test]
+fn a_connection_that_goes_in_a_transaction_gives_the_slot_back() {
+    on_every_backend(|place| {
+        let database = place.open_with("?busy_timeout=0");
+        let other = database.connect().unwrap();
+        other.execute("CREATE TABLE t(x)", ()).unwrap();
+        let connection = database.connect().unwrap();
+        connection.execute_batch("BEGIN; INSERT INTO t VALUES(1)").unwrap();
+        assert!(other.execute("INSERT INTO t VALUES(2)", ()).unwrap_err().is_busy());
+        drop(connection);
+        other.execute("INSERT INTO t VALUES(3)", ()).unwrap();
+        assert_eq!(int(&other, "SELECT sum(x) FROM t"), 3);
+    });
+}
+
+#[test]
 fn a_transaction_that_idles_is_rolled_back_and_told() {
     on_every_backend(|place| {
         let database = place.open_with("?idle_transaction_timeout=30");

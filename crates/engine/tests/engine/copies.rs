@@ -79,7 +79,7 @@ fn a_write_queues_for_the_attached_database_it_writes_and_for_no_other() {
     assert!(connection.execute("INSERT INTO b SELECT x FROM a", ()).unwrap_err().is_busy());
     assert!(connection.execute("BEGIN IMMEDIATE", ()).unwrap_err().is_busy(), "it takes them all");
     holder.execute("COMMIT", ()).unwrap();
-    connection.execute("INSERT INTO b SELECT x FROM a", ()).unwrap();
+    connection.execute_batch(" ;; -- blanks first\nINSERT INTO b SELECT x FROM a;").unwrap();
     // A trigger made later, in temp, that writes two databases.
     connection
         .execute("CREATE TEMP TRIGGER both AFTER INSERT ON main.a BEGIN INSERT INTO b VALUES(new.x); END", ())

@@ -128,8 +128,9 @@ fn a_database_of_plain_sqlite_in_rollback_mode_is_converted() {
     let plain = rusqlite::Connection::open(&path).unwrap();
     plain.execute_batch("CREATE TABLE t(x); INSERT INTO t VALUES(1)").unwrap();
     plain.close().unwrap();
-    let error = Database::open(&format!("{}?mode=ro", place.url)).unwrap_err();
-    assert!(error.message().contains("open it once for writing"), "{error}");
+    let reader = place.open_with("?mode=ro");
+    assert_eq!(int(&reader.connect().unwrap(), "SELECT x FROM t"), 1, "a reader takes it as it is");
+    reader.close().unwrap();
     let database = place.open();
     let connection = database.connect().unwrap();
     assert_eq!(int(&connection, "SELECT x FROM t"), 1);
@@ -140,6 +141,30 @@ fn a_database_of_plain_sqlite_in_rollback_mode_is_converted() {
     let plain = rusqlite::Connection::open(&path).unwrap();
     let sum: i64 = plain.query_row("SELECT sum(x) FROM t", (), |row| row.get(0)).unwrap();
     assert_eq!(sum, 3);
+}
+
+#[test]
+fn a_hot_journal_is_rolled_back_before_the_first_read() {
+    let (origin, place) = (tempfile::tempdir().unwrap(), Place::file());
+    let path = place.url.trim_start_matches("file://").to_owned();
+    let plain = rusqlite::Connection::open(origin.path().join("app.db")).unwrap();
+    plain
+        .execute_batch(
+            "PRAGMA cache_size=2; CREATE TABLE t(x); BEGIN;
+             WITH RECURSIVE n(x) AS (VALUES(1) UNION ALL SELECT x + 1 FROM n WHERE x < 200)
+             INSERT INTO t SELECT hex(zeroblob(500)) FROM n; COMMIT;
+             BEGIN; UPDATE t SET x = hex(randomblob(500));",
+        )
+        .unwrap();
+    // The crash: what is on disk in the middle of the transaction.
+    for suffix in ["", "-journal"] {
+        std::fs::copy(origin.path().join(format!("app.db{suffix}")), format!("{path}{suffix}")).unwrap();
+    }
+    let error = Database::open(&format!("{}?mode=ro", place.url)).unwrap_err();
+    assert!(error.message().contains("open it once for writing"), "{error:?}");
+    let connection = place.open().connect().unwrap();
+    assert_eq!(int(&connection, "SELECT count(*) FROM t WHERE x = hex(zeroblob(500))"), 200);
+    assert_eq!(text(&connection, "PRAGMA integrity_check"), "ok");
 }
 
 #[test]
