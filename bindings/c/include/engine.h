@@ -7,7 +7,8 @@
  * For concurrency, open one handle for each thread; handles of the same URL share one database.
  *
  * Misuse (NULL, invalid UTF-8, a handle that was closed or never opened) is an error answer, never a
- * crash. A panic inside the library never crosses into C. Handles do not survive fork().
+ * crash. A panic inside the library never crosses into C. A handle belongs to the process that opened
+ * it: in a child made by fork() it is refused. The library stays loaded until the process ends.
  */
 
 #ifndef TWILL_ENGINE_H

@@ -7,6 +7,7 @@
 //! 4. No byte of the JSON is NUL: U+0000 is escaped.
 
 use std::ffi::CString;
+use std::fmt::{Display, Write as _};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -31,7 +32,7 @@ pub(crate) fn of_result(result: &QueryResult) -> CString {
     out.push_str(",\"rows\":");
     list(&mut out, &result.rows, |out, row| list(out, row, value));
     out.push_str(",\"changes\":");
-    out.push_str(&result.changes.to_string());
+    number(&mut out, result.changes);
     out.push_str(",\"last_insert_rowid\":");
     integer(&mut out, result.last_insert_rowid);
     out.push('}');
@@ -85,12 +86,26 @@ fn value(out: &mut String, value: &Value) {
 
 fn integer(out: &mut String, n: i64) {
     if n.unsigned_abs() <= EXACT_MAX {
-        out.push_str(&n.to_string());
+        number(out, n);
     } else {
         out.push_str("{\"int\":\"");
-        out.push_str(&n.to_string());
+        number(out, n);
         out.push_str("\"}");
     }
+}
+
+/// The fewest digits that read back as the same double, with a point or an exponent.
+struct Shortest(f64);
+
+impl Display for Shortest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:?}", self.0)
+    }
+}
+
+fn number(out: &mut String, number: impl Display) {
+    // Writing into a String does not fail.
+    let _ = write!(out, "{number}");
 }
 
 fn real(out: &mut String, x: f64) {
@@ -101,10 +116,10 @@ fn real(out: &mut String, x: f64) {
         out.push_str(if x > 0.0 { "{\"real\":\"inf\"}" } else { "{\"real\":\"-inf\"}" });
     } else if x.fract() == 0.0 {
         out.push_str("{\"real\":");
-        out.push_str(&format!("{x:?}"));
+        number(out, Shortest(x));
         out.push('}');
     } else {
-        out.push_str(&format!("{x:?}"));
+        number(out, Shortest(x));
     }
 }
 
@@ -124,7 +139,7 @@ fn string(out: &mut String, text: &str) {
         out.push_str(text.get(plain_from..at).unwrap_or_default());
         plain_from = at + 1;
         if escape.is_empty() {
-            out.push_str(&format!("\\u{byte:04x}"));
+            let _ = write!(out, "\\u{byte:04x}");
         } else {
             out.push_str(escape);
         }

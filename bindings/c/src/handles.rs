@@ -6,7 +6,8 @@
 //! 1. No handle is 0, and none is above 2^52 where pointers have 64 bits: a JavaScript number holds it.
 //! 2. The table's lock is never held while the engine runs, nor while anything is dropped.
 //! 3. A connection runs one call at a time: a second one is refused, not queued; closing alone waits.
-//! 4. A panic inside a call poisons its handle's lock, and the handle answers errors until it is closed.
+//! 4. A handle that fork() copied into a child is refused there, and never closed.
+//! 5. A panic inside a call poisons its handle's lock, and the handle answers errors until it is closed.
 
 use std::collections::VecDeque;
 use std::ffi::CString;
@@ -29,6 +30,8 @@ const GENERATION_MAX: usize = (1 << GENERATION_BITS) - 1;
 
 /// What a handle stands for.
 struct Held {
+    /// The process that opened it: the locks and threads below belong to that one alone.
+    process: u32,
     interrupt: InterruptHandle,
     state: Mutex<State>,
 }
@@ -48,6 +51,7 @@ pub(crate) fn open(url: &str) -> Result<usize, Refusal> {
     let database = Database::open(url)?;
     let connection = database.connect()?;
     let held = Arc::new(Held {
+        process: std::process::id(),
         interrupt: connection.interrupt_handle(),
         state: Mutex::new(State { open: Some((connection, database)), answer: None, error: None }),
     });
@@ -84,6 +88,8 @@ pub(crate) fn close(handle: usize) -> Result<(), Refusal> {
     if handle == 0 {
         return Ok(());
     }
+    // A copy that fork() made is left alone: closing it would work on the parent's file.
+    find(handle)?;
     let removed = table().remove(handle);
     let held = removed.ok_or_else(not_open)?;
     let mut state = stop(&held);
@@ -103,7 +109,12 @@ fn table() -> MutexGuard<'static, Table<Held>> {
 }
 
 fn find(handle: usize) -> Result<Arc<Held>, Refusal> {
-    table().get(handle).ok_or_else(not_open)
+    let found = table().get(handle);
+    let held = found.ok_or_else(not_open)?;
+    if held.process != std::process::id() {
+        return Err(Refusal::misuse("the handle was opened before fork(): it belongs to the parent process"));
+    }
+    Ok(held)
 }
 
 fn enter(held: &Held) -> Result<MutexGuard<'_, State>, Refusal> {

@@ -12,6 +12,8 @@ use std::process::{Command, Output};
 enum Linked {
     Shared,
     Static,
+    /// Not at all: it calls dlopen.
+    Loaded,
 }
 
 fn package() -> &'static Path {
@@ -42,6 +44,9 @@ fn compile(program: &str, linked: Linked, into: &Path) -> PathBuf {
             let mut rpath = std::ffi::OsString::from("-Wl,-rpath,");
             rpath.push(libraries());
             cc.arg(shared_library()).arg(rpath);
+        }
+        Linked::Loaded => {
+            cc.arg("-ldl");
         }
         Linked::Static => {
             cc.arg(libraries().join("libengine.a")).args(["-lpthread", "-lm"]);
@@ -77,12 +82,16 @@ fn installed(tool: &str) -> bool {
 }
 
 fn check(program: &str) {
+    check_linked(program, &[Linked::Shared, Linked::Static]);
+}
+
+fn check_linked(program: &str, ways: &[Linked]) {
     let directory = tempfile::tempdir().unwrap();
-    for linked in [Linked::Shared, Linked::Static] {
+    for &linked in ways {
         let built = compile(program, linked, directory.path());
         let fresh = tempfile::tempdir().unwrap();
-        succeed(Command::new(&built).arg(fresh.path()));
-        if linked == Linked::Shared && installed("valgrind") {
+        succeed(Command::new(&built).arg(fresh.path()).env("ENGINE_LIB", shared_library()));
+        if linked != Linked::Static && installed("valgrind") {
             let fresh = tempfile::tempdir().unwrap();
             succeed(
                 Command::new("valgrind")
@@ -90,7 +99,8 @@ fn check(program: &str) {
                     .args(["--errors-for-leak-kinds=definite", "--show-leak-kinds=definite"])
                     .args(["--fair-sched=yes", "--child-silent-after-fork=no"])
                     .arg(&built)
-                    .arg(fresh.path()),
+                    .arg(fresh.path())
+                    .env("ENGINE_LIB", shared_library()),
             );
         }
     }
@@ -124,6 +134,16 @@ fn large() {
 #[test]
 fn reopen() {
     check("reopen");
+}
+
+#[test]
+fn leaving() {
+    check("leaving");
+}
+
+#[test]
+fn unload() {
+    check_linked("unload", &[Linked::Loaded]);
 }
 
 /// The library must not meet another SQLite in its process (Bun has one): only the ABI is visible.

@@ -1,3 +1,5 @@
+//! Values and members as docs/format/json.md writes them, and the way back for a reader whose numbers are doubles.
+
 #![expect(clippy::cast_possible_truncation, reason = "exact where it matters, random elsewhere")]
 
 use serde_json::Value as Json;

@@ -7,7 +7,7 @@
 
 #include "check.h"
 
-enum { KILLS = 5, ACKNOWLEDGED = 20 };
+enum { KILLS = 3, ACKNOWLEDGED = 20 };
 
 /* Inserts and counts in one transaction, and acknowledges each commit with one byte. */
 static void write_until_killed(const char *url, int acknowledge)

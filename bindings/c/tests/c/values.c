@@ -57,6 +57,11 @@ int main(int argc, char **argv)
     IS(engine_query(h, "INSERT INTO t(name) VALUES ('y')"),
        "{\"error\":{\"code\":19,\"extended_code\":2067,\"message\":\"UNIQUE constraint failed: t.name\"}}");
 
+    /* Text that JSON cannot carry is an error that names the column, and its bytes can still be read. */
+    HOLDS(engine_query(h, "SELECT CAST(x'ff41' AS TEXT) AS broken"), "{\"error\":{\"code\":20,");
+    HOLDS(engine_last_error(h), "broken");
+    HOLDS(engine_query(h, "SELECT CAST(CAST(x'ff41' AS TEXT) AS BLOB)"), "[[{\"blob\":\"/0E=\"}]]");
+
     engine_close(h);
     CHECK(engine_last_error(0) == NULL);
     return 0;
