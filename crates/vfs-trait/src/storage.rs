@@ -68,7 +68,7 @@ pub trait Storage: Send + Sync + 'static {
 
     /// Settles everything appended and releases lock or epoch. Idempotent. It does not wait for tickets that are out:
     /// they, and writers in the queue, are refused from now on. Afterwards every call answers
-    /// [`StorageError::Unavailable`], read-only or not, with three exceptions: `wait_durable` tells what became of its
+    /// [`StorageError::Unavailable`] (or [`StorageError::ReadOnly`], where it always did), with three exceptions: `wait_durable` tells what became of its
     /// state (nothing else could be true to invariant 7), `read_page` of a pinned snapshot may still read, and
     /// `close` succeeds again.
     ///
@@ -80,7 +80,8 @@ pub trait Storage: Send + Sync + 'static {
 /// How long a writer queues, and what ends the wait early.
 #[derive(Clone, Debug, Default)]
 pub struct Wait {
-    /// `None` waits without end; zero does not wait.
+    /// `None` waits without end; zero does not wait. A backend may hold the slot for moments of its own work, so zero
+    /// can answer [`StorageError::Busy`] although no other writer is there.
     pub timeout: Option<Duration>,
     /// Cancelling it answers [`StorageError::Interrupted`]. A backend registers its waker here when the caller has
     /// its place in the queue, not before.

@@ -2,7 +2,7 @@
 
 use super::scene::{Content, Db, Draft, bytes_of, page_no, size, stamp};
 use super::{Ability, Backend};
-use crate::{Commit, PageImage, StorageError, Wait};
+use crate::{Commit, PageImage, StorageError};
 
 /// Appends what must be refused.
 fn assert_invalid<B: Backend>(db: &Db<'_, B>, rule: &str, commit: Commit<'_>) {
@@ -11,8 +11,8 @@ fn assert_invalid<B: Backend>(db: &Db<'_, B>, rule: &str, commit: Commit<'_>) {
         Err(StorageError::Invalid { .. }) => {}
         other => panic!("{rule}: append answers {other:?}"),
     }
-    let ticket = db.storage.begin_write(Wait::none());
-    let ticket = ticket.unwrap_or_else(|error| panic!("{rule}: the slot was not given back: {error}"));
+    let ticket =
+        db.try_begin().unwrap_or_else(|error| panic!("{rule}: the slot was not given back: {error}"));
     assert_eq!(ticket.base().id(), before, "{rule}: something was applied");
 }
 

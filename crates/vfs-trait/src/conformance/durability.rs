@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use super::Backend;
 use super::scene::{Content, Db, Draft, linger, patiently, until};
-use crate::{Snapshot, Wait};
+use crate::Snapshot;
 
 /// While durability is held back, readers stay at the old state and the next writer starts from the new one.
 pub(super) fn a_snapshot_is_never_ahead_of_durability<B: Backend>(backend: &B) {
@@ -50,7 +50,7 @@ pub(super) fn append_gives_the_slot_back_before_durability<B: Backend>(backend: 
     let held = db.hold();
     let appended: Vec<Snapshot> = (1..=8)
         .map(|page| {
-            let ticket = db.storage.begin_write(Wait::none());
+            let ticket = db.try_begin();
             let ticket = ticket.unwrap_or_else(|error| panic!("the slot is kept until durability: {error}"));
             Draft::new(8, [page]).append(&*db.storage, ticket).unwrap()
         })

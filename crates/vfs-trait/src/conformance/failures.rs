@@ -7,7 +7,7 @@ use twill_types::Lsn;
 
 use super::scene::{Content, Db, Draft, patiently, try_read, until};
 use super::{Ability, Backend, Fault};
-use crate::{Snapshot, StorageError, Wait};
+use crate::{Snapshot, StorageError};
 
 /// The failed commit's error says what became of it; that the caller did something wrong it must not say.
 fn assert_is_failure(error: &StorageError, fault: Fault) {
@@ -26,7 +26,7 @@ fn assert_is_failure(error: &StorageError, fault: Fault) {
 }
 
 fn assert_refuses_writes<B: Backend>(db: &Db<'_, B>) {
-    match db.storage.begin_write(Wait::none()) {
+    match db.try_begin() {
         Err(StorageError::Poisoned { .. } | StorageError::Fenced { .. }) => {}
         other => panic!("a poisoned storage answers begin_write with {other:?}"),
     }
@@ -200,7 +200,7 @@ pub(super) fn a_reopen_after_an_unknown_outcome_finds_a_prefix<B: Backend>(backe
         let mut pending = Vec::new();
         for page in 2..=4 {
             // The fault may strike here already; then the rest is refused.
-            let Ok(ticket) = db.storage.begin_write(Wait::none()) else { break };
+            let Ok(ticket) = db.try_begin() else { break };
             let draft = Draft::new(6, [page]);
             states.push(states[states.len() - 1].after(&draft));
             match draft.append(&*db.storage, ticket) {

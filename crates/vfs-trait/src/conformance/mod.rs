@@ -36,6 +36,7 @@ mod tickets;
 use std::fmt;
 use std::io::Write as _;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::Storage;
 
@@ -49,6 +50,12 @@ pub trait Backend: Sync {
 
     /// Everything this backend can rehearse. A property that needs more is skipped by name.
     fn abilities(&self) -> &[Ability];
+
+    /// How long the suite waits for a slot that no writer holds before it calls it lost. Only a guard against hanging:
+    /// a backend may hold the slot for its own work, for moments.
+    fn patience(&self) -> Duration {
+        scene::PATIENCE
+    }
 
     /// A new, empty place.
     fn create(&self) -> Self::Place;

@@ -96,12 +96,12 @@ impl<'m, 'b, B: Backend> Life<'m, 'b, B> {
     }
 
     fn begin(&mut self) {
-        let outcome = self.db.storage.begin_write(Wait::none());
         if self.ticket.is_some() {
+            let outcome = self.db.storage.begin_write(Wait::none());
             assert!(matches!(outcome, Err(StorageError::Busy { .. })), "a taken slot answers {outcome:?}");
             return;
         }
-        let ticket = outcome.expect("the slot is free");
+        let ticket = self.db.begin();
         assert_eq!(self.index(ticket.base()), self.newest(), "a writer starts from the newest state");
         self.ticket = Some(ticket);
     }
@@ -242,7 +242,7 @@ impl<'m, 'b, B: Backend> Life<'m, 'b, B> {
         let error = self.db.try_commit(&draft).expect_err("a failed commit was acknowledged");
         let unknown = matches!(error, StorageError::Indeterminate { .. });
         assert!(unknown || fault == Fault::NotApplied, "an unknown outcome was told as {error:?}");
-        match self.db.storage.begin_write(Wait::none()) {
+        match self.db.try_begin() {
             Err(StorageError::Poisoned { .. } | StorageError::Fenced { .. }) => {}
             other => panic!("a poisoned storage answers {other:?}"),
         }
@@ -296,7 +296,7 @@ impl<'m, 'b, B: Backend> Life<'m, 'b, B> {
     fn end(self) {
         let Self { db, states, pins, ticket, .. } = self;
         drop((pins, ticket));
-        if db.storage.begin_write(Wait::none()).is_ok() {
+        if db.try_begin().is_ok() {
             db.storage.close().expect("a clean close");
             if db.offers(Ability::Reopen) {
                 let db = db.reopen();

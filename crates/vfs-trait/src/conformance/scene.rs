@@ -16,7 +16,7 @@ use super::{Ability, Backend, Fault};
 use crate::{Commit, MemoryStorage, PageImage, Snapshot, StateId, Storage, StorageError, Wait, WriteTicket};
 
 /// Longer than any correct backend needs, so that a broken one fails instead of hanging.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Waits long enough for any turn that comes at all.
 pub(super) fn patiently() -> Wait {
@@ -205,9 +205,14 @@ impl<'b, B: Backend> Db<'b, B> {
         self.storage.snapshot().expect("a snapshot")
     }
 
-    /// The slot, which nobody holds.
+    /// The slot, which no writer holds.
     pub(super) fn begin(&self) -> WriteTicket {
-        self.storage.begin_write(Wait::none()).expect("the slot is free")
+        self.try_begin().unwrap_or_else(|error| panic!("no writer holds the slot, and yet: {error}"))
+    }
+
+    /// The slot, which no writer holds, if writes are not refused.
+    pub(super) fn try_begin(&self) -> Result<WriteTicket, StorageError> {
+        self.storage.begin_write(Wait::at_most(self.backend.patience()))
     }
 
     pub(super) fn append(&self, draft: &Draft) -> Snapshot {
@@ -223,7 +228,7 @@ impl<'b, B: Backend> Db<'b, B> {
 
     /// A commit, or the first error on the way.
     pub(super) fn try_commit(&self, draft: &Draft) -> Result<Snapshot, StorageError> {
-        let ticket = self.storage.begin_write(Wait::none())?;
+        let ticket = self.try_begin()?;
         let at = draft.append(&*self.storage, ticket)?;
         self.storage.wait_durable(&at)?;
         Ok(at)

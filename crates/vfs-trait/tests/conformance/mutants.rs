@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use twill_types::{Door, Epoch, Lsn, PageNo, TimelineId};
 use twill_vfs_trait::conformance::{Ability, Backend, Fault, Verdict, properties, run, run_property};
@@ -90,6 +91,11 @@ impl Backend for Mutant {
 
     fn abilities(&self) -> &[Ability] {
         Journaled.abilities()
+    }
+
+    /// Lost slots shall be noticed soon; the correct wrapper has all the time it needs.
+    fn patience(&self) -> Duration {
+        if self.0 == Mutation::Nothing { Journaled.patience() } else { Duration::from_millis(500) }
     }
 
     fn create(&self) -> Arc<Gate> {
@@ -183,7 +189,7 @@ impl Broken {
         let mut refused = 0_u32;
         loop {
             match self.inner.begin_write(Wait::none()) {
-                Err(StorageError::Busy { .. }) if wait.timeout != Some(std::time::Duration::ZERO) => {}
+                Err(StorageError::Busy { .. }) if wait.timeout != Some(Duration::ZERO) => {}
                 outcome => return outcome,
             }
             // Registered, as the suite expects of a waiter, and unfair: the later it came, the more often it looks.
@@ -194,7 +200,7 @@ impl Broken {
             }
             refused += 1;
             let first = !self.barging.swap(true, Ordering::SeqCst);
-            <dyn Door>::system().sleep(std::time::Duration::from_millis(if first { 50 } else { 1 }));
+            <dyn Door>::system().sleep(Duration::from_millis(if first { 50 } else { 1 }));
             if wait.timeout.is_some_and(|timeout| timeout.as_millis() < 1000) && refused > 4 {
                 return Err(StorageError::Busy { waited: wait.timeout.unwrap() });
             }
