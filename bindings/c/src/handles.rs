@@ -238,6 +238,22 @@ mod tests {
     }
 
     #[test]
+    fn a_handle_whose_call_panicked_is_refused_until_it_is_closed() {
+        let handle = open(":memory:").unwrap();
+        let held = find(handle).unwrap();
+        let call = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            let _state = held.state.lock();
+            panic!("inside a call");
+        }));
+        assert!(call.is_err());
+        let refusal = query(handle, Ok("SELECT 1")).unwrap_err();
+        assert!(refusal.code == 21 && refusal.message.contains("internal error"), "{}", refusal.message);
+        assert!(last_error(handle).unwrap_err().message.contains("internal error"));
+        assert!(close(handle).is_ok());
+        assert_eq!(query(handle, Ok("SELECT 1")).unwrap_err().message, "not an open handle");
+    }
+
+    #[test]
     fn a_full_table_says_so() {
         let mut table = Table::new();
         let held = Arc::new(());

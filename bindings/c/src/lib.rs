@@ -6,11 +6,11 @@
 //!
 //! Invariants:
 //! 1. A handle is a number that is looked up, never an address that is followed: a wrong, closed or doubly closed
-//!    one is an error ([`handles`]).
-//! 2. No panic unwinds into C: every function runs under `catch_unwind` ([`guard`]). A handle whose call panicked
+//!    one is an error (`handles`).
+//! 2. No panic unwinds into C: every function runs under `catch_unwind` (`guard`). A handle whose call panicked
 //!    answers errors until it is closed.
 //! 3. A returned text stays readable for the thread that asked for it until that thread's next call, whatever
-//!    other threads do meanwhile, close included ([`texts`]).
+//!    other threads do meanwhile, close included (`texts`).
 //! 4. Only `engine_*` symbols leave the shared library: the libSQL inside never meets another SQLite in the process.
 //!
 //! On a crash: nothing here is on disk; what the engine acknowledged before an answer was returned is durable.
@@ -158,6 +158,7 @@ pub extern "C" fn engine_abi_version() -> u32 {
 }
 
 /// Why a call did not reach, or did not leave, the engine with a result.
+#[derive(Debug)]
 pub(crate) struct Refusal {
     /// Primary `SQLITE_*` code.
     pub(crate) code: i32,
