@@ -26,7 +26,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use twill_types::{Lsn, PageNo, Synchronous};
-use twill_vfs_trait::{Checkpointed, SlotGuard, StorageError, Wait};
+use twill_vfs_trait::{Checkpointed, StorageError};
 
 use crate::failpoints::reach;
 use crate::history::Extent;
@@ -68,16 +68,11 @@ impl Core {
         self.settle_log()?;
         let log_pages = u64::from(self.wal_frames());
         let moved = self.backfill_durable(&mut locked(&self.checkpointing))?;
-        match self.slot.acquire(&Wait::at_most(SLOT_WAIT)) {
-            Ok(slot) => {
-                self.reset(&slot)?;
-                Ok(Checkpointed { log_pages, moved_pages: log_pages })
-            }
-            Err(StorageError::Busy { .. }) => {
-                Ok(Checkpointed { log_pages, moved_pages: moved.min(log_pages) })
-            }
-            Err(error) => Err(error),
-        }
+        let moved_pages = match self.with_reset_turn(Some(SLOT_WAIT), || self.reset())? {
+            Some(()) => log_pages,
+            None => moved.min(log_pages),
+        };
+        Ok(Checkpointed { log_pages, moved_pages })
     }
 
     /// What the background thread does: most of the work beside the writers, the rest in the slot.
@@ -87,16 +82,15 @@ impl Core {
         }
         self.settle_log()?;
         self.backfill_durable(&mut locked(&self.checkpointing))?;
-        let slot = self.slot.acquire(&Wait::forever())?;
-        self.reset(&slot)
+        self.with_reset_turn(None, || self.reset()).map(|_| ())
     }
 
     /// Keeps the WAL bounded when the background does not: the writer that finds it too long does the work.
-    pub(crate) fn bound_wal(&self, slot: &SlotGuard) -> Result<(), StorageError> {
+    pub(crate) fn bound_wal(&self) -> Result<(), StorageError> {
         if self.wal_frames() < self.options.wal_frames_max {
             return Ok(());
         }
-        self.reset(slot)
+        self.reset()
     }
 
     /// Syncs everything appended so far, however the storage acknowledges.
@@ -253,7 +247,7 @@ impl Core {
     }
 
     /// Moves the last frames and starts the WAL over. The caller holds the writer slot.
-    pub(crate) fn reset(&self, _slot: &SlotGuard) -> Result<(), StorageError> {
+    pub(crate) fn reset(&self) -> Result<(), StorageError> {
         self.settle_log()?;
         let mut progress = locked(&self.checkpointing);
         self.backfill_durable(&mut progress)?;
@@ -402,6 +396,7 @@ impl Core {
             drop(self.append_ended.wait_while(history, appending).unwrap_or_else(PoisonError::into_inner));
         }
         self.slot.close(StorageError::closed());
+        self.handover.wake();
         let outcome = match self.read_only() {
             Ok(()) => self.close_log(),
             Err(_) => Ok(()),

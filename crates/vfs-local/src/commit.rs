@@ -22,13 +22,14 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
 use twill_types::{Lsn, PageNo, Synchronous};
-use twill_vfs_trait::{Commit, SlotGuard, Snapshot, StorageError};
+use twill_vfs_trait::{Commit, Snapshot, StorageError};
 
 use crate::disk::DiskFile;
 use crate::failpoints::reach;
 use crate::history::{Extent, History};
 use crate::index::{Place, Version, prune};
 use crate::storage::{Core, locked};
+use crate::turn::Turn;
 use crate::wal::format::{Checksum, WalHeader, WordOrder};
 
 /// Where the next frame goes. Touched only by the holder of the writer slot, and while opening.
@@ -62,7 +63,7 @@ impl Core {
     /// Appends a commit on top of `base`, and gives the slot back.
     pub(crate) fn append(
         self: &Arc<Self>,
-        slot: SlotGuard,
+        turn: Turn,
         base: Extent,
         commit: &Commit<'_>,
     ) -> Result<Snapshot, StorageError> {
@@ -100,7 +101,7 @@ impl Core {
             }
             history.pin(self, extent)
         };
-        drop(slot);
+        drop(turn);
         if self.wal_frames() >= self.options.checkpoint_frames {
             self.signal.checkpoint();
         }
@@ -241,6 +242,7 @@ impl Core {
         let told = StorageError::Indeterminate { what, source: Some(Arc::new(cause)) };
         self.history().poison(told.clone());
         self.slot.close(StorageError::poisoned(&told));
+        self.handover.wake();
         self.synced.iter().for_each(std::sync::Condvar::notify_all);
         told
     }

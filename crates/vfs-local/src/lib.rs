@@ -27,6 +27,7 @@ mod open;
 mod options;
 mod spill;
 mod storage;
+mod turn;
 mod wal;
 
 pub use failpoints::FAILPOINTS;

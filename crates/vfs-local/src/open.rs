@@ -41,6 +41,7 @@ use crate::metrics::Counters;
 use crate::options::{Conversion, LocalOptions, Mode, OpenError};
 use crate::spill::Spill;
 use crate::storage::{Core, LocalFileStorage};
+use crate::turn::Handover;
 use crate::wal::format::{Checksum, FRAME_HEADER_LEN, WalHeader, be32};
 use crate::wal::recover::{RecoverError, Recovered, recover, rewrite};
 
@@ -359,6 +360,7 @@ impl Opening {
             wal,
             timeline: TimelineId(timeline),
             slot: WriterSlot::new(Arc::clone(door)),
+            handover: Handover::default(),
             checkpointing: Mutex::new(Progress { backfilled, frames_ever: 0 }),
             tail: Mutex::new(tail),
             history: Mutex::new(History::new(extent)),

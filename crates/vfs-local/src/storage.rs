@@ -13,7 +13,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use twill_types::{Door, Epoch, PageNo, TimelineId};
 use twill_vfs_trait::{
-    Checkpointed, Commit, SlotGuard, Snapshot, StateId, Storage, StorageError, Wait, WriteTicket, WriterSlot,
+    Checkpointed, Commit, Snapshot, StateId, Storage, StorageError, Wait, WriteTicket, WriterSlot,
 };
 
 use crate::background::Background;
@@ -25,6 +25,7 @@ use crate::index::{Index, Place, visible};
 use crate::metrics::{Counters, LocalMetrics};
 use crate::options::LocalOptions;
 use crate::spill::Spill;
+use crate::turn::{Handover, Turn};
 use crate::wal::format::{FRAME_HEADER_LEN, WalHeader};
 
 /// A SQLite database file and its WAL as a [`Storage`].
@@ -48,6 +49,7 @@ pub(crate) struct Core {
     pub(crate) wal: Option<Arc<dyn DiskFile>>,
     pub(crate) timeline: TimelineId,
     pub(crate) slot: Arc<WriterSlot>,
+    pub(crate) handover: Handover,
     pub(crate) checkpointing: Mutex<Progress>,
     pub(crate) tail: Mutex<Tail>,
     pub(crate) history: Mutex<History>,
@@ -97,6 +99,11 @@ impl Core {
             crate::Mode::ReadOnly => Err(StorageError::ReadOnly { what: "opened with mode=ro".to_owned() }),
             crate::Mode::ReadWrite | crate::Mode::ReadWriteCreate => Ok(()),
         }
+    }
+
+    /// Whether the storage is open, and for writing.
+    fn open_for_writing(&self) -> Result<(), StorageError> {
+        if self.history().closed { Err(StorageError::closed()) } else { self.read_only() }
     }
 
     /// A failed read, write or sync of the database file or its WAL.
@@ -216,9 +223,9 @@ impl Storage for LocalFileStorage {
     }
 
     fn begin_write(&self, wait: Wait) -> Result<WriteTicket, StorageError> {
-        self.core.read_only()?;
-        let slot = self.core.slot.acquire(&wait)?;
-        self.core.bound_wal(&slot)?;
+        self.core.open_for_writing()?;
+        let turn = self.core.take_turn(&wait)?;
+        self.core.bound_wal()?;
         let mut history = self.core.history();
         if let Some(error) = &history.poisoned {
             return Err(StorageError::poisoned(error));
@@ -226,17 +233,17 @@ impl Storage for LocalFileStorage {
         let appended = history.appended;
         let pin = history.pin(&self.core, appended);
         drop(history);
-        Ok(WriteTicket::new(self.core.snapshot_of(pin), Box::new(slot)))
+        Ok(WriteTicket::new(self.core.snapshot_of(pin), Box::new(turn)))
     }
 
     fn append(&self, ticket: WriteTicket, commit: Commit<'_>) -> Result<Snapshot, StorageError> {
         let (base, slot) = ticket.into_parts();
         let extent = self.own_pin(&base)?.extent;
-        let slot = slot
-            .downcast::<SlotGuard>()
+        let turn = slot
+            .downcast::<Turn>()
             .map_err(|_| StorageError::invalid("the ticket belongs to another storage"))?;
         commit.validate(&base)?;
-        self.core.append(*slot, extent, &commit)
+        self.core.append(*turn, extent, &commit)
     }
 
     fn wait_durable(&self, at: &Snapshot) -> Result<(), StorageError> {
@@ -247,10 +254,7 @@ impl Storage for LocalFileStorage {
     fn prefetch(&self, _at: &Snapshot, _pages: &[PageNo]) {}
 
     fn checkpoint(&self) -> Result<Checkpointed, StorageError> {
-        self.core.read_only()?;
-        if self.core.history().closed {
-            return Err(StorageError::closed());
-        }
+        self.core.open_for_writing()?;
         self.core.checkpoint()
     }
 
@@ -265,10 +269,11 @@ impl Storage for LocalFileStorage {
 
 impl Drop for LocalFileStorage {
     fn drop(&mut self) {
+        self.core.slot.close(StorageError::closed());
+        self.core.handover.wake();
         if let Some(background) = &self.background {
             background.stop();
         }
-        self.core.slot.close(StorageError::closed());
         self.core.release_lock();
     }
 }

@@ -280,7 +280,12 @@ impl SimDisk {
 }
 
 impl Disk for SimDisk {
-    fn open(&self, path: &Path, access: Access, _like: Option<&dyn DiskFile>) -> io::Result<Arc<dyn DiskFile>> {
+    fn open(
+        &self,
+        path: &Path,
+        access: Access,
+        _like: Option<&dyn DiskFile>,
+    ) -> io::Result<Arc<dyn DiskFile>> {
         let mut state = self.state();
         let boot = state.boot;
         state.whole(boot)?;
