@@ -6,7 +6,7 @@
 //! by a checkpoint waits for that checkpoint, which is short, whatever its timeout.
 //!
 //! Invariants:
-//! 1. At most one checkpoint asks for or has the slot (`resets` is locked for as long).
+//! 1. At most one checkpoint asks for or has the slot (`claimed` for as long).
 //! 2. `has_slot` is true from before any other thread can find the slot taken by the checkpoint until after it is free;
 //!    `ended` counts those times. Both change under the lock.
 
@@ -42,12 +42,12 @@ impl Drop for Turn {
 pub(crate) struct Handover {
     mailbox: Mutex<Mailbox>,
     changed: Condvar,
-    /// Held by the one checkpoint that asks for or has the slot.
-    resets: Mutex<()>,
 }
 
 #[derive(Default)]
 struct Mailbox {
+    /// A checkpoint asks for the slot or has it.
+    claimed: bool,
     wanted: bool,
     has_slot: bool,
     ended: u64,
@@ -57,6 +57,19 @@ struct Mailbox {
 impl Handover {
     fn mailbox(&self) -> MutexGuard<'_, Mailbox> {
         locked(&self.mailbox)
+    }
+
+    fn sleep<'a>(
+        &self,
+        mailbox: MutexGuard<'a, Mailbox>,
+        timeout: Option<Duration>,
+    ) -> MutexGuard<'a, Mailbox> {
+        match timeout {
+            None => self.changed.wait(mailbox).unwrap_or_else(PoisonError::into_inner),
+            Some(timeout) => {
+                self.changed.wait_timeout(mailbox, timeout).unwrap_or_else(PoisonError::into_inner).0
+            }
+        }
     }
 
     /// Wakes a checkpoint that waits, so that it sees the slot closed.
@@ -77,6 +90,7 @@ impl Drop for ResetTurn<'_> {
         let mut mailbox = self.handover.mailbox();
         drop(self.guard.take());
         mailbox.has_slot = false;
+        mailbox.claimed = false;
         mailbox.ended += 1;
         drop(mailbox);
         self.handover.changed.notify_all();
@@ -109,7 +123,6 @@ impl Core {
         timeout: Option<Duration>,
         body: impl FnOnce() -> Result<T, StorageError>,
     ) -> Result<Option<T>, StorageError> {
-        let _one = locked(&self.handover.resets);
         let Some(guard) = self.take_reset_turn(timeout)? else { return Ok(None) };
         let _turn = ResetTurn { handover: &self.handover, guard: Some(guard) };
         body().map(Some)
@@ -117,36 +130,36 @@ impl Core {
 
     fn take_reset_turn(&self, timeout: Option<Duration>) -> Result<Option<SlotGuard>, StorageError> {
         let start = self.door.now();
+        let left = || timeout.map(|timeout| timeout.saturating_sub(self.door.now().saturating_sub(start)));
         let mut mailbox = self.handover.mailbox();
+        while mailbox.claimed {
+            if left().is_some_and(|left| left.is_zero()) {
+                return Ok(None);
+            }
+            mailbox = self.handover.sleep(mailbox, left());
+        }
+        mailbox.claimed = true;
         loop {
             if let Some(guard) = mailbox.guard.take() {
                 return Ok(Some(guard));
             }
-            match self.slot.acquire(&Wait::none()) {
+            let answer = match self.slot.acquire(&Wait::none()) {
                 Ok(guard) => {
                     (mailbox.wanted, mailbox.has_slot) = (false, true);
                     return Ok(Some(guard));
                 }
-                Err(StorageError::Busy { .. }) => {}
-                Err(error) => {
-                    mailbox.wanted = false;
-                    return Err(error);
+                Err(StorageError::Busy { .. }) if left().is_none_or(|left| !left.is_zero()) => {
+                    mailbox.wanted = true;
+                    mailbox = self.handover.sleep(mailbox, left());
+                    continue;
                 }
-            }
-            let waited = self.door.now().saturating_sub(start);
-            let left = timeout.map(|timeout| timeout.saturating_sub(waited));
-            if left.is_some_and(|left| left.is_zero()) {
-                mailbox.wanted = false;
-                return Ok(None);
-            }
-            mailbox.wanted = true;
-            mailbox = match left {
-                None => self.handover.changed.wait(mailbox).unwrap_or_else(PoisonError::into_inner),
-                Some(left) => {
-                    let waited = self.handover.changed.wait_timeout(mailbox, left);
-                    waited.unwrap_or_else(PoisonError::into_inner).0
-                }
+                Err(StorageError::Busy { .. }) => Ok(None),
+                Err(error) => Err(error),
             };
+            (mailbox.wanted, mailbox.claimed) = (false, false);
+            drop(mailbox);
+            self.handover.changed.notify_all();
+            return answer;
         }
     }
 }
