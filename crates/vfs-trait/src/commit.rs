@@ -1,4 +1,6 @@
-//! One transaction's pages.
+//! One transaction's pages, as a writer hands them to a storage, and the rules they keep.
+//!
+//! Invariant: whatever passed [`Commit::validate`] can be applied by every backend; what did not changed nothing.
 
 use twill_types::{PageNo, PageSize};
 

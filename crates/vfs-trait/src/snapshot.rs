@@ -1,4 +1,6 @@
-//! Immutable read views.
+//! Immutable read views: a state's name, its size, and the pin that keeps its bytes readable.
+//!
+//! Invariant: while any clone of a [`Snapshot`] lives, its pin lives.
 
 use std::any::Any;
 use std::fmt;

@@ -1,3 +1,5 @@
+//! Which URLs are understood, what they canonicalise to, and what is refused by name.
+
 use super::*;
 
 fn target(url: &str) -> Target {
