@@ -60,7 +60,8 @@ pub trait Storage: Send + Sync + 'static {
     fn prefetch(&self, at: &Snapshot, pages: &[PageNo]);
 
     /// Moves durable commits to their resting place (file: backfill; s3: apply and flush). No commit: names and bytes
-    /// stay as they are. Needs no ticket, and may run beside readers and writers.
+    /// stay as they are. Needs no ticket, runs beside readers and writers, and never waits for a ticket that is out: the
+    /// caller may hold it. What it cannot move then, it leaves.
     ///
     /// # Errors
     /// [`StorageError::ReadOnly`], or that of the medium. Nothing acknowledged is lost either way.
