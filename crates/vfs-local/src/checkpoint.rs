@@ -108,24 +108,13 @@ impl Core {
             return Err(StorageError::poisoned(error));
         }
         let extent = match self.options.synchronous {
-            // A commit may be appended, and so durable, after the sync.
-            Synchronous::Normal if history.synced < history.durable.lsn => return Ok(self.stale_goal()),
-            Synchronous::Full | Synchronous::Normal | Synchronous::Off => history.durable,
+            Synchronous::Full | Synchronous::Off => history.durable,
+            // Commits are durable in name before they are synced.
+            Synchronous::Normal => history.synced,
         };
         let below = history.pins.range(..extent.lsn);
         let pins = below.map(|(lsn, (_, page_count))| (*lsn, *page_count)).collect();
         Ok(Goal { extent, pins })
-    }
-
-    /// Nothing to do: the log moved on meanwhile.
-    fn stale_goal(&self) -> Goal {
-        let extent = Extent {
-            lsn: Lsn::ZERO,
-            page_count: 0,
-            page_size: twill_types::PageSize::DEFAULT,
-            frames_ever: 0,
-        };
-        Goal { extent, pins: Vec::new() }
     }
 
     /// Moves the durable state into the database file. Returns how many frames of this round of the log are covered.
@@ -265,6 +254,11 @@ impl Core {
             self.counters.wal_syncs.add(1);
         }
         reach("after_reset_header");
+        if tail.frames > self.options.wal_frames_max {
+            // One huge commit shall not keep its room for ever. What is cut off is of an old round.
+            let keep = WalHeader::frame_offset(page_size, self.options.checkpoint_frames);
+            wal.set_len(keep).map_err(failed)?;
+        }
         tail.frames_before += u64::from(tail.frames);
         (tail.header, tail.frames, tail.checksum) = (Some(header), 0, checksum);
         self.counters.wal_resets.add(1);
@@ -338,7 +332,14 @@ impl Core {
         };
         self.index.retain(|_, versions| {
             crate::index::prune(versions, &pins, durable, |version| self.forget(version));
-            !matches!(versions.as_slice(), [Version { place: Place::Database, .. }])
+            // A newest version in the spill is of a page that was cut off since.
+            if let Some(last @ Version { place: Place::Spill(_), .. }) = versions.last().copied()
+                && !any_within(&pins, last.lsn, Some(durable))
+            {
+                versions.pop();
+                self.forget(last);
+            }
+            !versions.is_empty() && !matches!(versions.as_slice(), [Version { place: Place::Database, .. }])
         });
     }
 }
@@ -370,7 +371,7 @@ fn keep_off_log(
         let last_in_file = next.is_none() && page <= page_count;
         let place = match version.place {
             Place::Wal(_) if last_in_file => Place::Database,
-            other => other,
+            Place::Wal(_) | Place::Database | Place::Spill(_) => version.place,
         };
         let pinned = any_within(pins, version.lsn, Some(next.unwrap_or(newest)));
         if (last_in_file || pinned) && !matches!(place, Place::Wal(_)) {

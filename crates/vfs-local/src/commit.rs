@@ -312,7 +312,7 @@ impl Core {
     pub(crate) fn sync_to(&self, lsn: Lsn) -> Result<(), StorageError> {
         let mut history = self.history();
         loop {
-            if history.synced >= lsn {
+            if history.synced.lsn >= lsn {
                 return Ok(());
             }
             if let Some(error) = &history.poisoned {
@@ -331,7 +331,7 @@ impl Core {
             let outcome = self.sync_group(target).map_err(|error| self.poison(error));
             history = self.history();
             if outcome.is_ok() && history.poisoned.is_none() {
-                history.synced = target.lsn;
+                history.synced = target;
                 if self.options.synchronous == Synchronous::Full {
                     history.durable = target;
                 }

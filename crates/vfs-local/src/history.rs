@@ -31,7 +31,7 @@ pub(crate) struct History {
     pub(crate) appended: Extent,
     pub(crate) durable: Extent,
     /// Up to where the WAL was synced.
-    pub(crate) synced: Lsn,
+    pub(crate) synced: Extent,
     /// Pinned states: how many pins, and the state's page count.
     pub(crate) pins: BTreeMap<Lsn, (usize, u32)>,
     /// The pin of the durable state, when a reader has it: the next reader shares it.
@@ -52,7 +52,7 @@ impl History {
         Self {
             appended: extent,
             durable: extent,
-            synced: extent.lsn,
+            synced: extent,
             pins: BTreeMap::new(),
             newest_pin: (extent.lsn, Weak::new()),
             syncing: false,

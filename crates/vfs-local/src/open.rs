@@ -40,7 +40,7 @@ use crate::lock::SHM_DEAD_MAN_SWITCH;
 use crate::metrics::Counters;
 use crate::options::{Conversion, LocalOptions, Mode, OpenError};
 use crate::spill::Spill;
-use crate::storage::{Core, LocalFileStorage};
+use crate::storage::{Core, LocalFileStorage, medium_failed};
 use crate::turn::Handover;
 use crate::wal::format::{Checksum, FRAME_HEADER_LEN, WalHeader, be32};
 use crate::wal::recover::{RecoverError, Recovered, recover, rewrite};
@@ -85,7 +85,9 @@ impl LocalFileStorage {
     /// # Errors
     /// See [`OpenError`]. Whatever the error, nothing that the file held is lost.
     pub fn open(path: &Path, options: LocalOptions, door: Arc<dyn Door>) -> Result<Arc<Self>, OpenError> {
-        Self::open_on(Arc::new(OsDisk), path, options, door)
+        // As in SQLite, the WAL lies beside the file that a symbolic link leads to.
+        let real = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+        Self::open_on(Arc::new(OsDisk), &real, options, door)
     }
 
     /// Opens a database file of any disk.
@@ -116,17 +118,16 @@ impl LocalFileStorage {
 }
 
 fn open_error(path: &Path, error: io::Error) -> OpenError {
-    let path = path.to_owned();
-    match error.kind() {
-        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => OpenError::NotFound { path },
-        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
-            OpenError::PermissionDenied { path, source: error }
-        }
-        io::ErrorKind::IsADirectory => OpenError::IsDirectory { path },
-        _ => OpenError::Storage(StorageError::Unavailable {
-            what: format!("opening {}: {error}", path.display()),
-            source: Some(Arc::new(error)),
-        }),
+    use io::ErrorKind::{IsADirectory, NotADirectory, NotFound, PermissionDenied, ReadOnlyFilesystem};
+    let (kind, path) = (error.kind(), path.to_owned());
+    if matches!(kind, NotFound | NotADirectory) {
+        OpenError::NotFound { path }
+    } else if matches!(kind, PermissionDenied | ReadOnlyFilesystem) {
+        OpenError::PermissionDenied { path, source: error }
+    } else if kind == IsADirectory {
+        OpenError::IsDirectory { path }
+    } else {
+        OpenError::Storage(medium_failed(format!("opening {}: {error}", path.display()), error))
     }
 }
 
@@ -162,7 +163,6 @@ impl Opening {
     fn recover(&self, door: &Arc<dyn Door>) -> Result<Core, OpenError> {
         let db_len = self.db.len().map_err(|e| open_error(&self.path, e))?;
         self.check_journal(db_len)?;
-        self.check_shared_memory()?;
         let wal = self.open_wal()?;
         let mut log = match &wal {
             Some(wal) => recover(wal).map_err(|error| self.unreadable(error))?,
@@ -170,7 +170,9 @@ impl Opening {
         };
         log = log.filter(|log| log.frames > 0);
         let header = self.check_header(db_len, wal.as_ref(), log.as_ref())?;
+        self.check_shared_memory()?;
         let wal = self.prepare_wal(wal, log.as_ref())?;
+        let db_len = self.fill_empty_file(db_len, wal.as_ref(), log.as_ref())?;
         let extent = self.extent(db_len, header.as_ref(), log.as_ref());
         // A header in the log counts pages that the log has; an interrupted checkpoint may have copied it already.
         let in_log = log.as_ref().is_some_and(|log| log.newest.contains_key(&1));
@@ -251,7 +253,7 @@ impl Opening {
                 let offset = WalHeader::frame_offset(log.header.page_size, frame) + FRAME_HEADER_LEN as u64;
                 wal.read_at(&mut head, offset).map_err(|e| open_error(&self.wal_path, e))?
             }
-            _ if db_len == 0 => return Ok(None),
+            _ if db_len == 0 && log.is_none() => return Ok(None),
             _ => self.db.read_at(&mut head, 0).map_err(|e| open_error(&self.path, e))?,
         };
         let header = parse_header(head.get(..read).unwrap_or_default())
@@ -305,6 +307,31 @@ impl Opening {
             reach("recovery_synced");
         }
         Ok(Some(wal))
+    }
+
+    /// The file of a first commit that was synced but not acknowledged is still empty; and stock SQLite would delete the
+    /// log of an empty file. Returns the file's new length.
+    fn fill_empty_file(
+        &self,
+        db_len: u64,
+        wal: Option<&Arc<dyn DiskFile>>,
+        log: Option<&Recovered>,
+    ) -> Result<u64, OpenError> {
+        let (Some(wal), Some(log), true) = (wal, log, db_len == 0 && self.writes()) else {
+            return Ok(db_len);
+        };
+        let page_size = log.header.page_size;
+        let frame = log.newest.get(&1).copied().unwrap_or_default();
+        let mut image = vec![0; page_size.bytes()];
+        wal.read_at(&mut image, WalHeader::frame_offset(page_size, frame) + FRAME_HEADER_LEN as u64)
+            .map_err(|error| open_error(&self.wal_path, error))?;
+        let len = u64::from(log.page_count) * u64::from(page_size.get());
+        let refused = |error| open_error(&self.path, error);
+        self.db.set_len(len).and_then(|()| self.db.write_at(&image, 0)).map_err(refused)?;
+        if self.options.synchronous != Synchronous::Off {
+            self.db.sync_data().map_err(refused)?;
+        }
+        Ok(len)
     }
 
     fn extent(&self, db_len: u64, header: Option<&DbHeader>, log: Option<&Recovered>) -> Extent {

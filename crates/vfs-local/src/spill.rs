@@ -80,9 +80,6 @@ impl Spill {
 
     fn failed(&self, error: std::io::Error) -> StorageError {
         let what = format!("spilling beside {}: {error}", self.beside.display());
-        match error.kind() {
-            std::io::ErrorKind::StorageFull => StorageError::Full { what, source: Some(Arc::new(error)) },
-            _ => StorageError::Unavailable { what, source: Some(Arc::new(error)) },
-        }
+        crate::storage::medium_failed(what, error)
     }
 }

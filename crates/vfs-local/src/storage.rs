@@ -76,6 +76,15 @@ pub(crate) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// The medium refused: for want of room, or otherwise.
+pub(crate) fn medium_failed(what: String, error: io::Error) -> StorageError {
+    if matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) {
+        StorageError::Full { what, source: Some(Arc::new(error)) }
+    } else {
+        StorageError::Unavailable { what, source: Some(Arc::new(error)) }
+    }
+}
+
 impl Core {
     pub(crate) fn history(&self) -> MutexGuard<'_, History> {
         locked(&self.history)
@@ -108,12 +117,7 @@ impl Core {
 
     /// A failed read, write or sync of the database file or its WAL.
     pub(crate) fn failed(&self, what: &str, path: &Path, error: io::Error) -> StorageError {
-        let what = format!("{what} {}: {error}", path.display());
-        if matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) {
-            StorageError::Full { what, source: Some(Arc::new(error)) }
-        } else {
-            StorageError::Unavailable { what, source: Some(Arc::new(error)) }
-        }
+        medium_failed(format!("{what} {}: {error}", path.display()), error)
     }
 
     /// Called after the last pin of a state went.

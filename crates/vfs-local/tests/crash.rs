@@ -66,11 +66,8 @@ struct Run {
     pins: Vec<(Snapshot, State)>,
 }
 
-enum Outcome {
-    Fine,
-    /// The storage is of no use any more.
-    Broken,
-}
+/// The storage is of no use any more.
+struct Broken;
 
 impl Run {
     fn new(seed: u64) -> Self {
@@ -114,6 +111,10 @@ impl Run {
 
     /// After a crash: the state is one of those it may be, and the run goes on from there.
     fn recover(&mut self, mut killed: bool) {
+        if self.floor > 0 {
+            let file = self.disk.bytes(Path::new(PATH)).expect("the database file is there");
+            assert!(!file.is_empty(), "stock SQLite would delete the log of an empty database file");
+        }
         // The next power loss may come while it recovers.
         while self.chance.one_in(3) {
             let at = self.disk.operations() + u64::from(self.chance.below(25));
@@ -170,7 +171,7 @@ impl Run {
     }
 
     /// Appends one commit. `None`: it was refused and will never be there.
-    fn append(&mut self) -> Result<Option<Snapshot>, Outcome> {
+    fn append(&mut self) -> Result<Option<Snapshot>, Broken> {
         let storage = self.storage();
         let ticket = match storage.begin_write(Wait::none()) {
             Ok(ticket) => ticket,
@@ -192,25 +193,28 @@ impl Run {
                 if self.disk.crashed() || matches!(error, StorageError::Indeterminate { .. }) {
                     self.states.push(state);
                 }
-                self.refused(&error).map(|()| None)
+                self.refused(&error)?;
+                // A power loss right after a refusal must not bring the commit back.
+                if self.chance.one_in(4) { Err(Broken) } else { Ok(None) }
             }
         }
     }
 
     /// An error that leaves the storage usable, or not.
-    fn refused(&self, error: &StorageError) -> Result<(), Outcome> {
+    fn refused(&self, error: &StorageError) -> Result<(), Broken> {
         if self.disk.crashed() {
-            return Err(Outcome::Broken);
+            return Err(Broken);
         }
         assert!(self.faults, "an error without a fault: {error}");
-        match error {
-            StorageError::Full { .. } | StorageError::Unavailable { .. } => Ok(()),
-            StorageError::Indeterminate { .. } | StorageError::Poisoned { .. } => Err(Outcome::Broken),
-            other => panic!("{other}"),
+        if matches!(error, StorageError::Full { .. } | StorageError::Unavailable { .. }) {
+            return Ok(());
         }
+        let poisoned = matches!(error, StorageError::Indeterminate { .. } | StorageError::Poisoned { .. });
+        assert!(poisoned, "{error}");
+        Err(Broken)
     }
 
-    fn step(&mut self) -> Result<(), Outcome> {
+    fn step(&mut self) -> Result<(), Broken> {
         let storage = self.storage();
         match self.chance.below(10) {
             0..=5 => {
@@ -248,7 +252,7 @@ impl Run {
                 drop(storage);
                 self.open().map_err(|error| {
                     assert!(self.disk.crashed() || self.faults, "{error}");
-                    Outcome::Broken
+                    Broken
                 })?;
             }
             _ => {}
@@ -256,7 +260,7 @@ impl Run {
         Ok(())
     }
 
-    fn pin(&mut self) -> Result<(), Outcome> {
+    fn pin(&mut self) -> Result<(), Broken> {
         let storage = self.storage();
         let at = storage.snapshot().unwrap();
         let state = self.read(&at)?;
@@ -265,14 +269,14 @@ impl Run {
         Ok(())
     }
 
-    fn check_pins(&self) -> Result<(), Outcome> {
+    fn check_pins(&self) -> Result<(), Broken> {
         for (at, state) in &self.pins {
             assert!(self.read(at)? == *state, "a pinned snapshot changed: {:?}", summary(state));
         }
         Ok(())
     }
 
-    fn read(&self, at: &Snapshot) -> Result<State, Outcome> {
+    fn read(&self, at: &Snapshot) -> Result<State, Broken> {
         let storage = self.storage();
         let mut pages = Vec::new();
         for page in 1..=at.page_count() {
@@ -299,7 +303,7 @@ impl Run {
         }
         self.disk.fail_at(start + 30 + u64::from(self.chance.below(400)), Fault::Crash);
         for _ in 0..60 {
-            if let Err(Outcome::Broken) = self.step() {
+            if let Err(Broken) = self.step() {
                 break;
             }
         }

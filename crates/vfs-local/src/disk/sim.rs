@@ -417,8 +417,9 @@ impl DiskFile for SimFile {
         let fault = state.step(self.boot)?;
         self.on(&mut state, |inode, chance| match fault {
             None => {
-                inode.durable.clone_from(&inode.live);
-                inode.dirty.clear();
+                for change in std::mem::take(&mut inode.dirty) {
+                    apply(&mut inode.durable, &change);
+                }
             }
             Some(Fault::Crash) => {}
             // Linux marks the pages clean: no later sync writes them. Some had reached the platter, some not.

@@ -6,12 +6,12 @@ use twill_types::{PageNo, PageSize};
 use twill_vfs_trait::{Commit, PageImage, Snapshot, Storage, StorageError, Wait};
 
 /// Small pages make small files.
-pub fn page_size() -> PageSize {
+pub(crate) fn page_size() -> PageSize {
     PageSize::new(512).unwrap()
 }
 
 /// A page full of `fill`; page 1 begins with a database header in WAL mode.
-pub fn image(page: u32, fill: u32, page_count: u32) -> Vec<u8> {
+pub(crate) fn image(page: u32, fill: u32, page_count: u32) -> Vec<u8> {
     let mut bytes = fill.to_be_bytes().repeat(page_size().bytes() / 4);
     if page == 1 {
         bytes[..16].copy_from_slice(b"SQLite format 3\0");
@@ -25,7 +25,7 @@ pub fn image(page: u32, fill: u32, page_count: u32) -> Vec<u8> {
 }
 
 /// Appends pages filled with `fill`, and page 1; returns the new state, not yet durable.
-pub fn append(
+pub(crate) fn append(
     storage: &dyn Storage,
     pages: &[u32],
     fill: u32,
@@ -43,7 +43,7 @@ pub fn append(
 }
 
 /// Appends and waits.
-pub fn commit(
+pub(crate) fn commit(
     storage: &dyn Storage,
     pages: &[u32],
     fill: u32,
@@ -55,13 +55,13 @@ pub fn commit(
 }
 
 /// One page as of `at`.
-pub fn read(storage: &dyn Storage, at: &Snapshot, page: u32) -> Vec<u8> {
+pub(crate) fn read(storage: &dyn Storage, at: &Snapshot, page: u32) -> Vec<u8> {
     let mut bytes = vec![0; at.page_size().bytes()];
     storage.read_page(at, PageNo::new(page).unwrap(), &mut bytes).unwrap();
     bytes
 }
 
 /// Every page as of `at`.
-pub fn read_all(storage: &dyn Storage, at: &Snapshot) -> Vec<Vec<u8>> {
+pub(crate) fn read_all(storage: &dyn Storage, at: &Snapshot) -> Vec<Vec<u8>> {
     (1..=at.page_count()).map(|page| read(storage, at, page)).collect()
 }
