@@ -28,15 +28,18 @@ pub trait Storage: Send + Sync + 'static {
     fn read_page(&self, at: &Snapshot, page: PageNo, buf: &mut [u8]) -> Result<(), StorageError>;
 
     /// Waits its turn, first come first served, for the single writer slot; an interrupt or the timeout wakes it. The
-    /// ticket carries the newest appended snapshot, durable or not. Dropping it gives the slot back.
+    /// ticket carries the newest appended snapshot, durable or not. Dropping it gives the slot back. This is where a
+    /// backend that cannot take more makes writers wait: here they have a timeout and an interrupt.
     ///
     /// # Errors
     /// [`StorageError::Busy`] at the timeout, [`StorageError::Interrupted`], [`StorageError::ReadOnly`],
-    /// [`StorageError::Poisoned`], [`StorageError::Fenced`].
+    /// [`StorageError::Poisoned`], [`StorageError::Fenced`], and [`StorageError::Unavailable`] or
+    /// [`StorageError::Full`] when the medium keeps the backend from taking more.
     fn begin_write(&self, wait: Wait) -> Result<WriteTicket, StorageError>;
 
     /// Hands one commit to the log, in order, and gives the slot back, also when it fails. The returned snapshot is not
-    /// durable yet. The bytes are copied: `commit` is free again on return.
+    /// durable yet. The bytes are copied: `commit` is free again on return. It cannot be interrupted, so it does not wait
+    /// for a medium that may not answer: [`Storage::begin_write`] and [`Storage::wait_durable`] do.
     ///
     /// # Errors
     /// [`StorageError::Invalid`] for a commit that breaks the rules of [`Commit`] or a foreign ticket: nothing was
@@ -45,7 +48,8 @@ pub trait Storage: Send + Sync + 'static {
     /// and 7.
     fn append(&self, ticket: WriteTicket, commit: Commit<'_>) -> Result<Snapshot, StorageError>;
 
-    /// Returns when `at` is durable, or is known not to be. Never abandoned by an interrupt. Asked again, of any clone
+    /// Returns when `at` is durable in the sense the storage was opened with (`synchronous` on `file://`), or is known
+    /// not to be. Never abandoned by an interrupt. Asked again, of any clone
     /// and after [`Storage::close`] too, it says the same: success stays success, failure stays failure. A commit need
     /// not become durable before somebody waits for it, for a later one, or closes.
     ///
