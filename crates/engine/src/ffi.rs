@@ -37,6 +37,18 @@ pub(crate) fn schema_name(connection: &Connection, index: i32) -> Option<String>
     }
 }
 
+/// Whether a transaction that writes `main` is open.
+pub(crate) fn writes_main(connection: &Connection) -> bool {
+    // SAFETY: the handle is open, the name is a C string.
+    unsafe { ffi::sqlite3_txn_state(connection.handle(), c"main".as_ptr()) == ffi::SQLITE_TXN_WRITE }
+}
+
+/// Whether a transaction that writes any schema is open.
+pub(crate) fn writes_any(connection: &Connection) -> bool {
+    // SAFETY: the handle is open; no name asks for the highest state of all schemas.
+    unsafe { ffi::sqlite3_txn_state(connection.handle(), std::ptr::null()) == ffi::SQLITE_TXN_WRITE }
+}
+
 /// Rows changed since the connection was opened.
 pub(crate) fn total_changes(connection: &Connection) -> u64 {
     // SAFETY: the handle is open.

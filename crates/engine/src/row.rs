@@ -128,7 +128,12 @@ impl<'a> RowRef<'a> {
         match self.0 {
             Source::Buffered(values) => Ok(values.to_vec()),
             Source::Live(_) => {
-                (0..self.len()).map(|column| self.get(column).map(ValueRef::to_value)).collect()
+                let columns = self.len();
+                let mut values = Vec::with_capacity(columns);
+                for column in 0..columns {
+                    values.push(self.get(column)?.to_value());
+                }
+                Ok(values)
             }
         }
     }

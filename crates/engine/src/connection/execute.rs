@@ -7,12 +7,13 @@
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rusqlite::{CachedStatement, Statement as SqlStatement};
 use twill_types::Value;
 use twill_vfs_trait::StateId;
 
-use super::prelock::changes_rows;
+use super::prelock::{Slots, Word, word_of};
 use super::{Inner, State};
 use crate::params::{Params, bind};
 use crate::row::{Column, QueryResult, RowRef};
@@ -115,19 +116,21 @@ impl Inner {
         params: &Params,
         sink: &mut dyn Sink,
     ) -> Result<Outcome, Error> {
-        check_one(sql)?;
-        self.run_checked(sql, params, sink)
+        let mut state = self.enter()?;
+        let word = state.recent.word_of(sql)?;
+        self.run(&mut state, sql, word, params, sink)
     }
 
-    /// Runs text that [`check_one`] has passed.
-    pub(super) fn run_checked(
+    /// Runs a statement whose text was looked through when it was prepared.
+    pub(super) fn run_prepared(
         self: &Arc<Self>,
         sql: &str,
+        word: Word,
         params: &Params,
         sink: &mut dyn Sink,
     ) -> Result<Outcome, Error> {
         let mut state = self.enter()?;
-        self.run(&mut state, sql, params, sink)
+        self.run(&mut state, sql, word, params, sink)
     }
 
     /// Runs every statement of a script, giving each result to `each`.
@@ -143,7 +146,7 @@ impl Inner {
             let (statement, after) = script::split_first(rest);
             rest = after;
             let mut collect = Collect::default();
-            let outcome = self.run(&mut state, statement, &Params::None, &mut collect)?;
+            let outcome = self.run(&mut state, statement, word_of(statement), &Params::None, &mut collect)?;
             each(collect.finish(outcome))?;
         }
         Ok(())
@@ -154,6 +157,7 @@ impl Inner {
         self: &Arc<Self>,
         state: &mut State,
         sql: &str,
+        word: Word,
         params: &Params,
         sink: &mut dyn Sink,
     ) -> Result<Outcome, Error> {
@@ -163,7 +167,7 @@ impl Inner {
             Some(expired) => expired
                 .answer(sql)
                 .map(|()| Outcome { changes: 0, last_insert_rowid: state.sqlite.last_insert_rowid() }),
-            None => self.step(state, sql, params, sink),
+            None => self.step(state, sql, word, params, sink),
         };
         self.idle_begins(state);
         result.map_err(|error| {
@@ -178,6 +182,7 @@ impl Inner {
         &self,
         state: &mut State,
         sql: &str,
+        word: Word,
         params: &Params,
         sink: &mut dyn Sink,
     ) -> Result<Outcome, Error> {
@@ -185,17 +190,27 @@ impl Inner {
         let mut statement = sqlite.prepare_cached(sql)?;
         bind(&mut statement, params)?;
         if !statement.readonly() {
-            let waited = self.prelock(sqlite, write_sets, sql)?;
-            self.counters.write(waited);
-            let outcome = write(&mut statement, sink);
+            let slots = self.prelock(sqlite, write_sets, sql, word)?;
+            // The commit, and the wait for its durability, is the last step.
+            let outcome = tracing::trace_span!("write").in_scope(|| write(&mut statement, sink));
             drop(statement);
-            let changes = if changes_rows(sql) { sqlite.changes() } else { 0 };
-            let settled = self.session.settle();
-            self.note_commit(last_commit);
-            outcome.and_then(|replay| {
-                settled?;
-                replay.map_or(Ok(()), |rows| rows.replay(sink))
-            })?;
+            let changes = if word == Word::Rows { sqlite.changes() } else { 0 };
+            let mut settled = Ok(());
+            match slots {
+                // A transaction goes on: nothing was reserved and nothing committed.
+                Slots::Held if outcome.is_ok() => self.counters.write(Duration::ZERO),
+                Slots::Held => settled = self.session.settle(),
+                Slots::Queued(waited) => {
+                    settled = self.session.settle();
+                    self.counters.write(waited);
+                    self.note_commit(last_commit);
+                }
+            }
+            let held_back = outcome?;
+            settled?;
+            if let Some(rows) = held_back {
+                rows.replay(sink)?;
+            }
             return Ok(Outcome { changes, last_insert_rowid: sqlite.last_insert_rowid() });
         }
         if statement.column_count() > 0 {
@@ -206,7 +221,9 @@ impl Inner {
             sink.begin(&statement);
             let outcome = drain(&mut statement, sink);
             drop(statement);
-            write_sets.forget_after(sql);
+            if word == Word::Reshape {
+                write_sets.forget();
+            }
             let settled = self.session.settle();
             self.note_commit(last_commit);
             outcome?;

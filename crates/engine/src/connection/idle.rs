@@ -13,9 +13,8 @@ use std::time::Duration;
 use rusqlite::ffi;
 use twill_types::Door;
 
-use super::prelock::writes_main;
 use super::{Inner, State};
-use crate::{Error, script};
+use crate::{Error, ffi as libsql, script};
 use std::sync::atomic::Ordering;
 
 /// A connection's side: which call was the last, and whether its transaction was ended.
@@ -62,7 +61,7 @@ impl Inner {
     /// At the end of a call: watches a transaction that now idles.
     pub(super) fn idle_begins(self: &Arc<Self>, state: &State) {
         let milliseconds = self.idle_timeout_ms.load(Ordering::Relaxed);
-        if milliseconds > 0 && !state.sqlite.is_autocommit() && holds_a_slot(&state.sqlite) {
+        if milliseconds > 0 && !state.sqlite.is_autocommit() && libsql::writes_any(&state.sqlite) {
             let after = Duration::from_millis(milliseconds);
             self.shared.watchdog.watch(Watched {
                 connection: Arc::downgrade(self),
@@ -90,11 +89,6 @@ impl Inner {
             tracing::warn!(%error, "the idle transaction's base did not become durable");
         }
     }
-}
-
-fn holds_a_slot(sqlite: &rusqlite::Connection) -> bool {
-    writes_main(sqlite)
-        || sqlite.transaction_state(None).is_ok_and(|state| state == rusqlite::TransactionState::Write)
 }
 
 /// One idle transaction.

@@ -17,6 +17,7 @@ mod hooks;
 mod idle;
 mod lock;
 mod prelock;
+mod recent;
 mod statement;
 mod transaction;
 
@@ -50,6 +51,7 @@ use execute::{Collect, Discard, Each};
 use idle::Idle;
 use lock::CallLock;
 use prelock::WriteSets;
+use recent::Recent;
 
 /// A connection to a database. Calls from several threads take turns.
 pub struct Connection {
@@ -73,6 +75,7 @@ pub(crate) struct Inner {
 pub(crate) struct State {
     sqlite: rusqlite::Connection,
     write_sets: WriteSets,
+    recent: Recent,
     last_commit: Option<StateId>,
     idle: Idle,
 }
@@ -128,8 +131,13 @@ impl Connection {
             cancel: session.cancel().clone(),
             requested: AtomicBool::new(false),
         };
-        let state =
-            State { sqlite, write_sets: WriteSets::default(), last_commit: None, idle: Idle::default() };
+        let state = State {
+            sqlite,
+            write_sets: WriteSets::default(),
+            recent: Recent::default(),
+            last_commit: None,
+            idle: Idle::default(),
+        };
         let connection = Self {
             inner: Arc::new(Inner {
                 state: CallLock::new(state),

@@ -14,9 +14,6 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rusqlite::DatabaseName;
-use rusqlite::TransactionState;
-
 use super::Inner;
 use crate::{Error, ffi, script};
 
@@ -39,19 +36,31 @@ pub(super) struct WriteSets {
     explained: HashMap<Box<str>, WriteSet>,
 }
 
+/// How a statement that writes came by its writer slots.
+pub(super) enum Slots {
+    /// The transaction it runs in holds the only one it needs.
+    Held,
+    /// It queued this long.
+    Queued(Duration),
+}
+
 /// How a statement touches what is known.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Word {
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Word {
     /// Writes rows.
     Rows,
     /// Writes a schema.
     Schema,
     Begin,
     Explain,
+    /// Writes nothing, but may change what others write: ATTACH, DETACH, ROLLBACK.
+    Reshape,
+    #[default]
     Other,
 }
 
-fn word_of(sql: &str) -> Word {
+/// What a statement begins with.
+pub(super) fn word_of(sql: &str) -> Word {
     let word = script::first_word(sql);
     let is = |candidates: &[&str]| candidates.iter().any(|candidate| word.eq_ignore_ascii_case(candidate));
     if is(&["insert", "update", "delete", "replace", "with"]) {
@@ -62,21 +71,17 @@ fn word_of(sql: &str) -> Word {
         Word::Begin
     } else if is(&["explain"]) {
         Word::Explain
+    } else if is(&["attach", "detach", "rollback"]) {
+        Word::Reshape
     } else {
         Word::Other
     }
 }
 
-/// Whether `sqlite3_changes` speaks of this statement.
-pub(super) fn changes_rows(sql: &str) -> bool {
-    word_of(sql) == Word::Rows
-}
-
 impl WriteSets {
     /// Which schemas a statement that is not read-only may write.
-    fn of(&mut self, sqlite: &rusqlite::Connection, sql: &str) -> Result<WriteSet, Error> {
+    fn of(&mut self, sqlite: &rusqlite::Connection, sql: &str, word: Word) -> Result<WriteSet, Error> {
         const EXPLAINED_MAX: usize = 256;
-        let word = word_of(sql);
         let mut is_plain = !self.temp_in_use && !ffi::has_attached(sqlite);
         match word {
             Word::Explain => return Ok(WriteSet::Nothing),
@@ -88,9 +93,9 @@ impl WriteSets {
                     is_plain = false;
                 }
             }
-            Word::Rows | Word::Other => {}
+            Word::Rows | Word::Reshape | Word::Other => {}
         }
-        if is_plain && word != Word::Other {
+        if is_plain && !matches!(word, Word::Reshape | Word::Other) {
             return Ok(WriteSet::Main);
         }
         if let Some(known) = self.explained.get(sql) {
@@ -104,12 +109,9 @@ impl WriteSets {
         Ok(found)
     }
 
-    /// Forgets what was explained if a statement that is not a write changed what others write.
-    pub(super) fn forget_after(&mut self, sql: &str) {
-        let word = script::first_word(sql);
-        if ["attach", "detach", "rollback"].iter().any(|other| word.eq_ignore_ascii_case(other)) {
-            self.explained.clear();
-        }
+    /// Forgets what was explained: what others write may have changed.
+    pub(super) fn forget(&mut self) {
+        self.explained.clear();
     }
 }
 
@@ -144,28 +146,30 @@ fn explain(sqlite: &rusqlite::Connection, sql: &str) -> Result<WriteSet, Error> 
 }
 
 impl Inner {
-    /// Takes the writer slots that a statement needs. Answers how long it queued.
+    /// Takes the writer slots that a statement needs.
     pub(super) fn prelock(
         &self,
         sqlite: &rusqlite::Connection,
         write_sets: &mut WriteSets,
         sql: &str,
-    ) -> Result<Duration, Error> {
-        match write_sets.of(sqlite, sql)? {
-            WriteSet::Nothing => Ok(Duration::ZERO),
-            // Inside a write transaction the slot is held already: nothing to look up.
-            WriteSet::Main if !sqlite.is_autocommit() && writes_main(sqlite) => Ok(Duration::ZERO),
-            WriteSet::Main => self.queue(&["main"]),
+        word: Word,
+    ) -> Result<Slots, Error> {
+        let waited = match write_sets.of(sqlite, sql, word)? {
+            WriteSet::Nothing => Duration::ZERO,
+            WriteSet::Main if !sqlite.is_autocommit() && ffi::writes_main(sqlite) => return Ok(Slots::Held),
+            WriteSet::Main => self.queue(&["main"])?,
             WriteSet::Schemas(names) => {
                 let names: Vec<&str> = names.iter().map(String::as_str).collect();
-                self.queue(&names)
+                self.queue(&names)?
             }
-        }
+        };
+        Ok(Slots::Queued(waited))
     }
 
     /// Queues for the writer slots of these schemas.
     pub(super) fn queue(&self, schemas: &[&str]) -> Result<Duration, Error> {
         self.shared.check_process()?;
+        let _span = tracing::trace_span!("queue", ?schemas).entered();
         let door = &self.shared.door;
         let began = door.now();
         let outcome = self.session.prelock(schemas);
@@ -176,9 +180,4 @@ impl Inner {
         outcome?;
         Ok(waited)
     }
-}
-
-/// Whether the connection holds the writer slot of `main`.
-pub(super) fn writes_main(sqlite: &rusqlite::Connection) -> bool {
-    sqlite.transaction_state(Some(DatabaseName::Main)).is_ok_and(|state| state == TransactionState::Write)
 }

@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use super::Inner;
 use super::execute::{Collect, Discard, Each, columns_of};
+use super::prelock::{Word, word_of};
 use crate::params::Params;
 use crate::row::{Column, QueryResult, RowRef};
 use crate::{Error, script};
@@ -22,6 +23,7 @@ pub struct Statement {
     sql: Arc<str>,
     columns: Arc<[Column]>,
     parameters: Arc<[Option<String>]>,
+    word: Word,
     is_readonly: bool,
 }
 
@@ -42,6 +44,7 @@ impl Statement {
         Ok(Self {
             inner: Arc::clone(inner),
             sql: sql.into(),
+            word: word_of(sql),
             columns: columns_of(&statement).into(),
             parameters,
             is_readonly: statement.readonly(),
@@ -53,7 +56,9 @@ impl Statement {
     /// # Errors
     /// The statement's own; SQLITE_MISUSE when a parameter and its value do not match.
     pub fn execute(&self, params: impl Into<Params>) -> Result<u64, Error> {
-        self.inner.run_checked(&self.sql, &params.into(), &mut Discard).map(|outcome| outcome.changes)
+        self.inner
+            .run_prepared(&self.sql, self.word, &params.into(), &mut Discard)
+            .map(|outcome| outcome.changes)
     }
 
     /// Runs it and answers all its rows. See [`crate::Connection::query`].
@@ -62,7 +67,7 @@ impl Statement {
     /// See [`Statement::execute`].
     pub fn query(&self, params: impl Into<Params>) -> Result<QueryResult, Error> {
         let mut collect = Collect::default();
-        let outcome = self.inner.run_checked(&self.sql, &params.into(), &mut collect)?;
+        let outcome = self.inner.run_prepared(&self.sql, self.word, &params.into(), &mut collect)?;
         Ok(collect.finish(outcome))
     }
 
@@ -75,7 +80,7 @@ impl Statement {
         params: impl Into<Params>,
         each: impl FnMut(RowRef<'_>) -> Result<ControlFlow<()>, Error>,
     ) -> Result<(), Error> {
-        self.inner.run_checked(&self.sql, &params.into(), &mut Each(each)).map(drop)
+        self.inner.run_prepared(&self.sql, self.word, &params.into(), &mut Each(each)).map(drop)
     }
 
     /// The text it was prepared from.

@@ -9,6 +9,8 @@
 use std::ops::Deref;
 use std::sync::Arc;
 
+use super::execute::Discard;
+use super::prelock::Word;
 use super::{Connection, Inner};
 use crate::Error;
 use crate::params::Params;
@@ -170,6 +172,6 @@ impl Inner {
         if state.idle.take_expired().is_some() || state.sqlite.is_autocommit() {
             return Ok(());
         }
-        self.run(&mut state, "ROLLBACK", &Params::None, &mut super::execute::Discard).map(drop)
+        self.run(&mut state, "ROLLBACK", Word::Reshape, &Params::None, &mut Discard).map(drop)
     }
 }

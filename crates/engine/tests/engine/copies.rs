@@ -127,6 +127,7 @@ fn attach_refuses_what_open_refuses() {
         (format!("file://{}/x.db?mode=ro", root.display()), "does not exist"),
         (format!("file://{}/x.db?what=1", root.display()), "\"what\""),
         (format!("file://{}/x.db?busy_timeout=1", root.display()), "timeouts belong to the connection"),
+        (format!("file://{}/x.db?cache=shared", root.display()), "\"cache\""),
         (format!("{}/no/x.db", root.display()), "directory"),
     ];
     for (url, part) in cases {
@@ -136,6 +137,20 @@ fn attach_refuses_what_open_refuses() {
     connection.execute("ATTACH ? AS good", [format!("{}/new.db", root.display())]).unwrap();
     connection.execute("CREATE TABLE good.t(x)", ()).unwrap();
     assert!(root.join("new.db").exists());
+}
+
+#[test]
+fn another_vfs_by_uri_does_not_get_past_the_lock() {
+    let (place, other) = (Place::memory(), Place::file());
+    let database = other.open();
+    database.connect().unwrap().execute("CREATE TABLE t(x)", ()).unwrap();
+    let connection = place.open().connect().unwrap();
+    let url = format!("{}?vfs=unix", other.url);
+    let outcome = connection
+        .execute("ATTACH ? AS other", [url.as_str()])
+        .and_then(|_| connection.execute("INSERT INTO other.t VALUES(1)", ()));
+    assert!(outcome.is_err());
+    assert_eq!(int(&database.connect().unwrap(), "SELECT count(*) FROM t"), 0);
 }
 
 #[test]
