@@ -34,6 +34,9 @@ impl EngineClient {
     pub fn connect(database: &Database) -> Result<Self, Error> {
         let connection = database.connect()?;
         connection.set_busy_timeout(Duration::ZERO)?;
+        if std::env::var_os("TWILL_NO_CACHE").is_some() {
+            connection.set_statement_cache_capacity(0)?;
+        }
         Ok(Self(connection))
     }
 }
