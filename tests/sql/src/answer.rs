@@ -46,10 +46,9 @@ impl PartialEq for Outcome {
                     && rows.len() == other_rows.len()
                     && rows.iter().zip(other_rows).all(|(row, other)| same_row(row, other))
             }
-            (
-                Self::Failed { code, message },
-                Self::Failed { code: other_code, message: other_message },
-            ) => code == other_code && (OWN_WORDS.contains(&(code & 0xff)) || message == other_message),
+            (Self::Failed { code, message }, Self::Failed { code: other_code, message: other_message }) => {
+                code == other_code && (OWN_WORDS.contains(&(code & 0xff)) || message == other_message)
+            }
             (Self::Rows(..), Self::Failed { .. }) | (Self::Failed { .. }, Self::Rows(..)) => false,
         }
     }

@@ -60,7 +60,9 @@ pub const DIFFERENCES: &[Difference] = &[
         applies: |sql| sql.starts_with("PRAGMA wal_checkpoint"),
         accepts: |subject, oracle| match (&subject.outcome, &oracle.outcome) {
             (Outcome::Rows(names, rows), Outcome::Rows(other_names, other_rows)) => {
-                names == other_names && rows.len() == other_rows.len() && rows.iter().all(|row| row.len() == 3)
+                names == other_names
+                    && rows.len() == other_rows.len()
+                    && rows.iter().all(|row| row.len() == 3)
             }
             (subject, oracle) => subject == oracle,
         },
@@ -134,7 +136,8 @@ mod tests {
 
     #[test]
     fn an_excuse_does_not_take_every_answer() {
-        let accepts = |sql: &str, subject: &Answer, oracle: &Answer| (of(sql).unwrap().accepts)(subject, oracle);
+        let accepts =
+            |sql: &str, subject: &Answer, oracle: &Answer| (of(sql).unwrap().accepts)(subject, oracle);
         assert!(!accepts("PRAGMA journal_mode=delete", &rows(1, 1), &rows(1, 2)));
         assert!(!accepts("PRAGMA page_size=512", &failed(10), &rows(0, 0)));
         assert!(!accepts("PRAGMA page_size=512", &failed(1), &failed(5)));

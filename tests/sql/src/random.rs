@@ -43,7 +43,10 @@ impl Random {
     }
 
     /// One of the choices; the slice must not be empty.
-    #[expect(clippy::indexing_slicing, reason = "the index is below the length; an empty list is the caller's bug")]
+    #[expect(
+        clippy::indexing_slicing,
+        reason = "the index is below the length; an empty list is the caller's bug"
+    )]
     pub fn pick<'a, T: ?Sized>(&mut self, choices: &[&'a T]) -> &'a T {
         choices[self.index(choices.len())]
     }

@@ -13,7 +13,8 @@ const LAST_STEPS: usize = 60;
 pub(crate) fn shrink(subject: Subject, shape: &Shape, script: &[Step]) -> String {
     let mut script = script.to_vec();
     let Some(mut last) = replay(subject, shape, &script) else {
-        let lines: Vec<String> = script.iter().skip(script.len().saturating_sub(LAST_STEPS)).map(shown).collect();
+        let lines: Vec<String> =
+            script.iter().skip(script.len().saturating_sub(LAST_STEPS)).map(shown).collect();
         return format!(
             "the same steps did not disagree again: the answer depends on more than them. The last ones:\n{}",
             lines.join("\n")

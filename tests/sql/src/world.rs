@@ -58,7 +58,10 @@ pub(crate) struct Step {
 /// What happens.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Action {
-    Statement { sql: String, params: Vec<Value> },
+    Statement {
+        sql: String,
+        params: Vec<Value>,
+    },
     /// Both sides read their schemas, so that the model can be read off the oracle without it knowing more.
     Look,
     /// The connection is closed, with what it has open, and opened again.

@@ -9,9 +9,8 @@ use twill_tests_sql::{Backend, DIFFERENCES, Lie, Settings, Subject, run};
 const STATEMENTS: u64 = 6000;
 
 fn number(name: &str, default: u64) -> u64 {
-    std::env::var(name).map_or(default, |value| {
-        value.parse().unwrap_or_else(|_| panic!("{name}={value} is not a number"))
-    })
+    std::env::var(name)
+        .map_or(default, |value| value.parse().unwrap_or_else(|_| panic!("{name}={value} is not a number")))
 }
 
 fn compare(subject: Subject) {
@@ -48,8 +47,27 @@ fn the_statements_reach_what_they_are_for() {
     let settings = Settings { subject: Subject::Plain, seed: 1, statements: STATEMENTS, shrink: false };
     let report = run(settings, |_| {}).unwrap();
     for word in [
-        "CREATE", "DROP", "ALTER", "INSERT", "REPLACE", "UPDATE", "DELETE", "SELECT", "WITH", "BEGIN", "COMMIT", "ROLLBACK",
-        "SAVEPOINT", "RELEASE", "ATTACH", "DETACH", "VACUUM", "PRAGMA", "ANALYZE", "REINDEX", "EXPLAIN",
+        "CREATE",
+        "DROP",
+        "ALTER",
+        "INSERT",
+        "REPLACE",
+        "UPDATE",
+        "DELETE",
+        "SELECT",
+        "WITH",
+        "BEGIN",
+        "COMMIT",
+        "ROLLBACK",
+        "SAVEPOINT",
+        "RELEASE",
+        "ATTACH",
+        "DETACH",
+        "VACUUM",
+        "PRAGMA",
+        "ANALYZE",
+        "REINDEX",
+        "EXPLAIN",
     ] {
         assert!(report.succeeded.contains_key(word), "no {word} succeeded");
     }
@@ -64,7 +82,8 @@ fn the_statements_reach_what_they_are_for() {
 #[test]
 fn lies_are_found() {
     for lie in [Lie::DropRow, Lie::LoseInsert, Lie::OtherCode, Lie::KeepSavepoint] {
-        let settings = Settings { subject: Subject::Lying(lie), seed: 1, statements: STATEMENTS, shrink: false };
+        let settings =
+            Settings { subject: Subject::Lying(lie), seed: 1, statements: STATEMENTS, shrink: false };
         let mismatch = run(settings, |_| {}).expect_err("a lying database must be found out");
         println!("{lie:?}: {mismatch}");
     }

@@ -3,7 +3,14 @@
 //! Each case is a script of two or three connections with the answer each statement must give. The outcome of every case
 //! is the table of docs/guides/isolation.md, which is checked here: a row that says something else fails.
 //! `TWILL_BLESS=1` writes the table anew.
-#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, clippy::expect_used, missing_docs, reason = "test code")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::expect_used,
+    missing_docs,
+    reason = "test code"
+)]
 
 use std::fmt::Write as _;
 use std::fs;

@@ -25,7 +25,9 @@ const EACH: i64 = 100;
 fn bank(place: &Place) -> Database {
     let database = place.open("bank").unwrap();
     let connection = database.connect().unwrap();
-    connection.execute("CREATE TABLE account(id INTEGER PRIMARY KEY, balance INTEGER, pad BLOB)", ()).unwrap();
+    connection
+        .execute("CREATE TABLE account(id INTEGER PRIMARY KEY, balance INTEGER, pad BLOB)", ())
+        .unwrap();
     connection.execute("CREATE INDEX by_balance ON account(balance)", ()).unwrap();
     connection
         .execute(
@@ -88,7 +90,8 @@ fn totals_hold_under_many_writers_readers_and_checkpoints() {
                         // Table and index are read separately, and must agree within one transaction.
                         let transaction = connection.transaction(TransactionMode::Deferred).unwrap();
                         let by_table = integer(&connection, "SELECT sum(balance) FROM account NOT INDEXED");
-                        let by_index = integer(&connection, "SELECT sum(balance) FROM account INDEXED BY by_balance");
+                        let by_index =
+                            integer(&connection, "SELECT sum(balance) FROM account INDEXED BY by_balance");
                         let count = integer(&connection, "SELECT count(*) FROM account");
                         drop(transaction);
                         assert_eq!((by_table, by_index, count), (ACCOUNTS * EACH, ACCOUNTS * EACH, ACCOUNTS));
@@ -120,7 +123,9 @@ fn a_long_scan_does_not_see_commits_made_while_it_runs() {
         reader
             .query_each("SELECT id, balance FROM account NOT INDEXED", (), |row| {
                 let values = row.to_values()?;
-                let (Value::Integer(id), Value::Integer(balance)) = (&values[0], &values[1]) else { panic!() };
+                let (Value::Integer(id), Value::Integer(balance)) = (&values[0], &values[1]) else {
+                    panic!()
+                };
                 rows += 1;
                 total += balance;
                 if id % 25 == 0 {
@@ -135,7 +140,11 @@ fn a_long_scan_does_not_see_commits_made_while_it_runs() {
             })
             .unwrap();
         assert_eq!((rows, total), (ACCOUNTS, ACCOUNTS * EACH));
-        assert_ne!(integer(&reader, "SELECT sum(balance) FROM account"), ACCOUNTS * EACH, "the next read is new");
+        assert_ne!(
+            integer(&reader, "SELECT sum(balance) FROM account"),
+            ACCOUNTS * EACH,
+            "the next read is new"
+        );
         assert_eq!(integer(&reader, "SELECT count(*) FROM account"), ACCOUNTS);
     });
 }
@@ -196,7 +205,10 @@ fn a_read_goes_on_while_the_schema_changes() {
         writer.execute("DROP TABLE account", ()).unwrap();
         assert_eq!(integer(&reader, "SELECT sum(balance) FROM account"), ACCOUNTS * EACH);
         reader.execute("COMMIT", ()).unwrap();
-        assert_eq!(reader.query("SELECT * FROM account", ()).unwrap_err().message(), "no such table: account");
+        assert_eq!(
+            reader.query("SELECT * FROM account", ()).unwrap_err().message(),
+            "no such table: account"
+        );
         assert_eq!(reader.query("SELECT * FROM other", ()).unwrap().rows.len(), 0);
     });
 }
@@ -270,7 +282,8 @@ fn increments_by_many_threads_are_all_there() {
                     let connection = database.connect().unwrap();
                     for _ in 0..EVERY {
                         // Autocommit writes queue: none of them may see BUSY.
-                        let done = connection.execute("UPDATE account SET balance = balance + 1 WHERE id = 1", ());
+                        let done =
+                            connection.execute("UPDATE account SET balance = balance + 1 WHERE id = 1", ());
                         failed.fetch_or(done.is_err(), Ordering::SeqCst);
                     }
                 });

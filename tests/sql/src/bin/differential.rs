@@ -83,7 +83,9 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Arguments> {
     }
     let subject = match backend.as_str() {
         "plain" => Subject::Plain,
-        name => Subject::Engine(Backend::named(name).with_context(|| format!("no backend is called {name}"))?),
+        name => {
+            Subject::Engine(Backend::named(name).with_context(|| format!("no backend is called {name}"))?)
+        }
     };
     Ok(Arguments { settings: Settings { subject, seed, statements, shrink: true }, json })
 }

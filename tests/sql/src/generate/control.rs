@@ -109,7 +109,9 @@ impl Generator {
             12 => format!("PRAGMA journal_mode={}", self.random.pick(&["delete", "wal", "memory", "off"])),
             13 => format!("PRAGMA locking_mode={}", self.random.pick(&["exclusive", "normal"])),
             14 => format!("PRAGMA page_size={}", self.random.pick(&["512", "4096", "1000", "65536"])),
-            15 => self.random.pick(&["PRAGMA wal_autocheckpoint=0", "PRAGMA journal_size_limit=0"]).to_owned(),
+            15 => {
+                self.random.pick(&["PRAGMA wal_autocheckpoint=0", "PRAGMA journal_size_limit=0"]).to_owned()
+            }
             16 => format!("PRAGMA automatic_index={}", number % 2),
             _ => "PRAGMA synchronous=off".to_owned(),
         }

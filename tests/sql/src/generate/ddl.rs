@@ -57,7 +57,8 @@ impl Generator {
         }
         if self.random.chance(20) {
             let stored = self.random.pick(&["STORED", "VIRTUAL"]);
-            let expression = self.random.pick(&["length(a)", "a || b", "coalesce(a, b, 0)", "abs(length(b) - 3)"]);
+            let expression =
+                self.random.pick(&["length(a)", "a || b", "coalesce(a, b, 0)", "abs(length(b) - 3)"]);
             let kind = if strict { "ANY" } else { "" };
             parts.push(format!("g {kind} AS ({expression}) {stored}"));
         }
@@ -65,7 +66,8 @@ impl Generator {
             0 => parts.push("CHECK (a IS NULL OR a <> 13)".to_owned()),
             1 => parts.push(format!("UNIQUE (a, b) {}", self.random.pick(CONFLICTS))),
             2 => {
-                let action = self.random.pick(&["CASCADE", "SET NULL", "RESTRICT", "NO ACTION", "SET DEFAULT"]);
+                let action =
+                    self.random.pick(&["CASCADE", "SET NULL", "RESTRICT", "NO ACTION", "SET DEFAULT"]);
                 let deferred = self.random.pick(&["", "DEFERRABLE INITIALLY DEFERRED"]);
                 let parent = self.random.below(5);
                 parts.push(format!(
@@ -88,7 +90,17 @@ impl Generator {
         let kind = if strict {
             self.random.pick(&["INTEGER", "REAL", "TEXT", "BLOB", "ANY", "INT"])
         } else {
-            self.random.pick(&["INTEGER", "REAL", "TEXT", "BLOB", "BLOB", "NUMERIC", "", "VARCHAR(10)", "BOOLEAN"])
+            self.random.pick(&[
+                "INTEGER",
+                "REAL",
+                "TEXT",
+                "BLOB",
+                "BLOB",
+                "NUMERIC",
+                "",
+                "VARCHAR(10)",
+                "BOOLEAN",
+            ])
         };
         let constraint = match self.random.below(14) {
             0 => format!("NOT NULL {} DEFAULT 7", self.random.pick(CONFLICTS)),
@@ -140,7 +152,9 @@ impl Generator {
         };
         let name = self.random.below(3);
         let source = if kind.is_empty() { source.trim_start_matches("main.").to_owned() } else { source };
-        format!("CREATE {kind}VIEW {prefix}v{name}(x, y) AS SELECT {one}, {two} FROM {source} WHERE {condition}")
+        format!(
+            "CREATE {kind}VIEW {prefix}v{name}(x, y) AS SELECT {one}, {two} FROM {source} WHERE {condition}"
+        )
     }
 
     fn create_trigger(&mut self) -> String {
@@ -148,7 +162,8 @@ impl Generator {
         let name = self.random.below(names);
         if !self.recursive
             && self.random.chance(15)
-            && let Some(view) = self.table(|table| table.sort == crate::model::Sort::View && table.schema == "main")
+            && let Some(view) =
+                self.table(|table| table.sort == crate::model::Sort::View && table.schema == "main")
             && let Some(target) = self.table(|table| table.is_plain() && table.schema == "main")
         {
             return format!(
@@ -205,7 +220,9 @@ impl Generator {
             return format!("DROP {kind} {exists}{}.{}", object.schema, object.name);
         }
         match self.table(|_| true) {
-            Some(table) if table.sort == crate::model::Sort::View => format!("DROP VIEW {exists}{}", table.path()),
+            Some(table) if table.sort == crate::model::Sort::View => {
+                format!("DROP VIEW {exists}{}", table.path())
+            }
             Some(table) => format!("DROP TABLE {exists}{}", table.path()),
             None => "DROP TABLE t0".to_owned(),
         }
@@ -224,13 +241,20 @@ impl Generator {
     fn alter(&mut self) -> String {
         let Some(table) = self.table(|table| table.is_plain()) else { return self.create_table() };
         let path = table.path();
-        let column = self.random.of(&table.columns).map_or_else(|| "a".to_owned(), |column| column.name.clone());
+        let column =
+            self.random.of(&table.columns).map_or_else(|| "a".to_owned(), |column| column.name.clone());
         match self.random.below(8) {
             0 => {
                 let to = self.random.below(5);
-                format!("ALTER TABLE {path} RENAME TO {}{to}", table.name.trim_end_matches(|c: char| c.is_ascii_digit()))
+                format!(
+                    "ALTER TABLE {path} RENAME TO {}{to}",
+                    table.name.trim_end_matches(|c: char| c.is_ascii_digit())
+                )
             }
-            1 | 2 => format!("ALTER TABLE {path} RENAME COLUMN {column} TO {}", self.random.pick(&["a", "b", "c", "h", "k"])),
+            1 | 2 => format!(
+                "ALTER TABLE {path} RENAME COLUMN {column} TO {}",
+                self.random.pick(&["a", "b", "c", "h", "k"])
+            ),
             3 | 4 => {
                 let name = self.random.pick(&["a", "b", "h", "k", "l"]);
                 let definition = self.column_definition(name, table.strict);

@@ -48,7 +48,8 @@ impl Generator {
         match self.random.below(10) {
             0 => "REPLACE INTO".to_owned(),
             1..=4 => {
-                let conflict = self.random.pick(&["IGNORE", "REPLACE", "ABORT", "FAIL", "ROLLBACK", "IGNORE"]);
+                let conflict =
+                    self.random.pick(&["IGNORE", "REPLACE", "ABORT", "FAIL", "ROLLBACK", "IGNORE"]);
                 format!("INSERT OR {conflict} INTO")
             }
             _ => "INSERT INTO".to_owned(),

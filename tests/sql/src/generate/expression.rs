@@ -13,8 +13,23 @@ pub(super) struct Named {
 }
 
 const WORDS: &[&str] = &[
-    "alpha", "beta", "Alpha", "gamma", "delta ", "", "zeta", "10", "-3.5", "1e3", "it''s", "naïve", "日本", "a_b", "a%b",
-    "null", "omega omega",
+    "alpha",
+    "beta",
+    "Alpha",
+    "gamma",
+    "delta ",
+    "",
+    "zeta",
+    "10",
+    "-3.5",
+    "1e3",
+    "it''s",
+    "naïve",
+    "日本",
+    "a_b",
+    "a%b",
+    "null",
+    "omega omega",
 ];
 
 /// The columns of a table, each behind `prefix`.
@@ -101,8 +116,9 @@ impl Generator {
             1..=3 => format!("zeroblob({})", self.random.below(5000)),
             _ => {
                 // Below 128, so that text made of it is valid in every encoding: the engine refuses what is not UTF-8.
-                let bytes: Vec<u8> =
-                    (0..self.random.below(12)).map(|_| u8::try_from(self.random.below(128)).unwrap_or(0)).collect();
+                let bytes: Vec<u8> = (0..self.random.below(12))
+                    .map(|_| u8::try_from(self.random.below(128)).unwrap_or(0))
+                    .collect();
                 let text = bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
                 self.bound(Value::Blob(bytes)).unwrap_or_else(|| format!("x'{text}'"))
             }

@@ -168,7 +168,9 @@ impl Generator {
     /// Learns from the oracle's answer to the step.
     pub(crate) fn observe(&mut self, step: &Step, answer: Option<&Answer>) {
         match &step.action {
-            Action::Reopen => self.seats.iter_mut().for_each(|seat| *seat = Seat { stale: true, ..Seat::default() }),
+            Action::Reopen => {
+                self.seats.iter_mut().for_each(|seat| *seat = Seat { stale: true, ..Seat::default() })
+            }
             Action::Reconnect => {
                 if let Some(seat) = self.seats.get_mut(step.connection) {
                     *seat = Seat { stale: true, ..Seat::default() };
@@ -186,8 +188,10 @@ impl Generator {
     fn observe_statement(&mut self, connection: usize, sql: &str, answer: &Answer) {
         let failed = matches!(answer.outcome, Outcome::Failed { .. });
         let word = sql.split(' ').next().unwrap_or_default();
-        let changes_schema =
-            matches!(word, "CREATE" | "DROP" | "ALTER" | "ATTACH" | "DETACH" | "ROLLBACK" | "VACUUM" | "REINDEX");
+        let changes_schema = matches!(
+            word,
+            "CREATE" | "DROP" | "ALTER" | "ATTACH" | "DETACH" | "ROLLBACK" | "VACUUM" | "REINDEX"
+        );
         if changes_schema && !failed {
             // Committed changes are seen by the others too.
             for (index, seat) in self.seats.iter_mut().enumerate() {
@@ -249,7 +253,12 @@ mod tests {
     fn a_seed_gives_the_same_statements() {
         let stream = |seed| {
             let (mut generator, _) = Generator::new(seed);
-            (0..50).map(|_| { generator.turn(); generator.step() }).collect::<Vec<_>>()
+            (0..50)
+                .map(|_| {
+                    generator.turn();
+                    generator.step()
+                })
+                .collect::<Vec<_>>()
         };
         assert_eq!(stream(3), stream(3));
         assert_ne!(stream(3), stream(4));

@@ -89,17 +89,33 @@ impl Generator {
         let key = self.expression(&scope, 1);
         let value = self.expression(&scope, 1);
         let function = self.random.pick(&[
-            "count", "sum", "total", "avg", "min", "max", "count(DISTINCT", "group_concat", "json_group_array",
+            "count",
+            "sum",
+            "total",
+            "avg",
+            "min",
+            "max",
+            "count(DISTINCT",
+            "group_concat",
+            "json_group_array",
         ]);
         let value = if function.starts_with("group") || function.starts_with("json") {
             format!("typeof({value})")
         } else {
             value
         };
-        let call = if function.contains('(') { format!("{function} {value})") } else { format!("{function}({value})") };
+        let call = if function.contains('(') {
+            format!("{function} {value})")
+        } else {
+            format!("{function}({value})")
+        };
         let having = if self.random.chance(30) { " HAVING count(*) > 1" } else { "" };
         if self.random.chance(30) {
-            return format!("SELECT {call}, count(*) FROM {} WHERE {}", table.path(), self.condition(&scope, 1));
+            return format!(
+                "SELECT {call}, count(*) FROM {} WHERE {}",
+                table.path(),
+                self.condition(&scope, 1)
+            );
         }
         format!("SELECT {key} AS k, {call}, count(*) FROM {} GROUP BY k{having} ORDER BY 1, 2", table.path())
     }
@@ -182,12 +198,24 @@ impl Generator {
     fn search(&mut self, table: &Table) -> String {
         let (path, name) = (table.path(), &table.name);
         let pattern = self.random.pick(&[
-            "alpha", "run*", "\"alpha beta\"", "alpha OR gamma", "alpha NOT beta", "b : ocean", "NEAR(blue tree, 3)",
-            "running", "^alpha", "AND",
+            "alpha",
+            "run*",
+            "\"alpha beta\"",
+            "alpha OR gamma",
+            "alpha NOT beta",
+            "b : ocean",
+            "NEAR(blue tree, 3)",
+            "running",
+            "^alpha",
+            "AND",
         ]);
         match self.random.below(4) {
-            0 => format!("SELECT rowid, highlight({name}, 1, '[', ']') FROM {path} WHERE {name} MATCH '{pattern}' ORDER BY rowid"),
-            1 => format!("SELECT rowid, round(bm25({name}), 6) FROM {path} WHERE {name} MATCH '{pattern}' ORDER BY rank, rowid"),
+            0 => format!(
+                "SELECT rowid, highlight({name}, 1, '[', ']') FROM {path} WHERE {name} MATCH '{pattern}' ORDER BY rowid"
+            ),
+            1 => format!(
+                "SELECT rowid, round(bm25({name}), 6) FROM {path} WHERE {name} MATCH '{pattern}' ORDER BY rank, rowid"
+            ),
             2 => format!("SELECT count(*) FROM {path}"),
             _ => format!("SELECT rowid, * FROM {path}('{pattern}')"),
         }
