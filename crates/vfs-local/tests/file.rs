@@ -158,6 +158,52 @@ fn wal_with_version(wal: &[u8], version: u32) -> Vec<u8> {
     wal
 }
 
+/// A database of four pages and, in its WAL, a commit of page 2 alone.
+fn killed_without_page_1(dir: &Path) -> std::path::PathBuf {
+    let path = dir.join("app.db");
+    let storage = open_with(&path, quiet()).unwrap();
+    commit(&*storage, &[2, 3, 4], 1, 4).unwrap();
+    storage.checkpoint().unwrap();
+    let bytes = image(2, 2, 4);
+    let pages = [PageImage { page: PageNo::new(2).unwrap(), bytes: &bytes }];
+    let ticket = storage.begin_write(Wait::none()).unwrap();
+    let at = storage.append(ticket, Commit { page_size: page_size(), page_count: 4, pages: &pages }).unwrap();
+    storage.wait_durable(&at).unwrap();
+    path
+}
+
+#[test]
+fn a_log_of_other_pages_than_the_file_is_an_error() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = killed_without_page_1(dir.path());
+    let mut db = std::fs::read(&path).unwrap();
+    db[16..18].copy_from_slice(&1024_u16.to_be_bytes());
+    std::fs::write(&path, &db).unwrap();
+    let error = open_with(&path, quiet()).err().unwrap();
+    assert!(matches!(error, OpenError::Storage(StorageError::Corrupt { .. })), "{error}");
+    assert!(error.to_string().contains("pages of 1024 bytes"), "{error}");
+}
+
+#[test]
+fn pages_that_a_cut_file_lost_are_an_error_and_never_zeros() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = killed_without_page_1(dir.path());
+    let db = std::fs::read(&path).unwrap();
+    std::fs::write(&path, &db[..2 * 512]).unwrap();
+    let storage = open_with(&path, quiet()).unwrap();
+    let at = storage.snapshot().unwrap();
+    assert_eq!(at.page_count(), 4);
+    assert_eq!(read(&*storage, &at, 2), image(2, 2, 4));
+    let mut bytes = vec![0; 512];
+    for page in [3, 4] {
+        let error = storage.read_page(&at, PageNo::new(page).unwrap(), &mut bytes).err().unwrap();
+        assert!(matches!(error, StorageError::Corrupt { .. }), "{error}");
+    }
+    assert!(matches!(storage.checkpoint(), Err(StorageError::Corrupt { .. })));
+    drop(storage);
+    assert_eq!(std::fs::metadata(&path).unwrap().len(), 2 * 512, "the file was not filled up");
+}
+
 #[test]
 fn a_garbage_log_header_is_an_empty_log() {
     let dir = tempfile::tempdir().unwrap();
