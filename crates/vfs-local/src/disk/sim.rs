@@ -104,15 +104,22 @@ fn apply(bytes: &mut Vec<u8>, change: &Dirty) {
     }
 }
 
-/// What of a write reached the platter: each of its sectors does or does not.
+/// What of a write reached the platter: each of its sectors does or does not, or all up to one, or all from one on.
 fn tear(change: &Dirty, chance: &mut Chance) -> Vec<Dirty> {
     let Dirty::Write(offset, bytes) = change else { return vec![change.clone()] };
+    let manner = chance.below(3);
+    let turn = chance.below(bytes.len() + 1);
     let mut parts = Vec::new();
     let mut at = 0;
     while at < bytes.len() {
         let sector_left = SECTOR - (offset + at) % SECTOR;
         let end = (at + sector_left).min(bytes.len());
-        if chance.below(2) == 0 {
+        let kept = match manner {
+            0 => end <= turn,
+            1 => at >= turn,
+            _ => chance.below(2) == 0,
+        };
+        if kept {
             parts.push(Dirty::Write(offset + at, bytes.get(at..end).unwrap_or_default().to_vec()));
         }
         at = end;
