@@ -10,12 +10,15 @@
 )]
 
 mod common;
+#[path = "common/gate.rs"]
+mod gate;
 
 use std::path::Path;
 use std::sync::Arc;
 
 use common::{append, commit, image, page_size, read, read_all};
 use twill_types::{Door, PageNo, Synchronous};
+use twill_vfs_local::disk::OsDisk;
 use twill_vfs_local::{Conversion, LocalFileStorage, LocalOptions, Mode, OpenError};
 use twill_vfs_trait::{Commit, PageImage, Storage, StorageError, Wait};
 
@@ -423,4 +426,55 @@ fn a_ticket_that_builds_on_an_older_state_cannot_exist() {
     let pages = [PageImage { page: PageNo::FIRST, bytes: &bytes }];
     let at = storage.append(ticket, Commit { page_size: page_size(), page_count: 1, pages: &pages }).unwrap();
     assert_eq!(storage.begin_write(Wait::none()).unwrap().base().id(), at.id());
+}
+
+#[test]
+fn a_file_that_may_not_be_written_is_shared_by_readers_until_somebody_changes_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = killed(dir.path(), &[1, 2]);
+    let gate = Arc::new(gate::Gate::default());
+    gate.unwritable.store(true, std::sync::atomic::Ordering::SeqCst);
+    let open_through_gate = |mode| {
+        let disk = Arc::new(gate::GateDisk { inner: Arc::new(OsDisk), gate: Arc::clone(&gate) });
+        LocalFileStorage::open_on(disk, &path, LocalOptions { mode, ..quiet() }, <dyn Door>::system())
+    };
+    for mode in [Mode::ReadWrite, Mode::ReadWriteCreate] {
+        let error = open_through_gate(mode).err().unwrap();
+        assert!(matches!(error, OpenError::PermissionDenied { .. }), "{error}");
+    }
+    let readers = [open_through_gate(Mode::ReadOnly).unwrap(), open_through_gate(Mode::ReadOnly).unwrap()];
+    for reader in &readers {
+        assert_eq!(read_all(&**reader, &reader.snapshot().unwrap()), state(2));
+    }
+    assert!(matches!(open_with(&path, quiet()), Err(OpenError::Locked { .. })));
+    let at = readers[0].snapshot().unwrap();
+    let mut wal = std::fs::read(wal_of(&path)).unwrap();
+    wal.extend_from_slice(&[0; 600]);
+    std::fs::write(wal_of(&path), &wal).unwrap();
+    let mut bytes = vec![0; 512];
+    let outcome = readers[0].read_page(&at, PageNo::FIRST, &mut bytes);
+    assert!(matches!(outcome, Err(StorageError::SnapshotExpired)), "{outcome:?}");
+    assert!(matches!(readers[1].snapshot(), Err(StorageError::SnapshotExpired)));
+}
+
+#[test]
+fn leftovers_of_a_killed_process_go_and_the_log_has_the_permissions_of_the_file() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = tempfile::tempdir().unwrap();
+    let path = killed(dir.path(), &[1]);
+    let shm = path.with_extension("db-shm");
+    std::fs::write(&shm, [0; 100]).unwrap();
+    let storage = open_with(&path, quiet()).unwrap();
+    assert!(!shm.exists());
+    storage.close().unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o640)).unwrap();
+    let storage = open_with(&path, quiet()).unwrap();
+    assert_eq!(std::fs::metadata(wal_of(&path)).unwrap().permissions().mode() & 0o777, 0o640);
+    drop(storage);
+    let empty = dir.path().join("empty.db");
+    std::fs::write(&empty, []).unwrap();
+    std::fs::write(dir.path().join("empty.db-journal"), [0xd9; 600]).unwrap();
+    let storage = open_with(&empty, quiet()).unwrap();
+    assert_eq!(storage.snapshot().unwrap().page_count(), 0);
+    assert!(!dir.path().join("empty.db-journal").exists());
 }

@@ -1,6 +1,8 @@
 //! A disk whose syncs of the WAL can be held back and made to fail, around any other disk; and a storage that keeps
 //! page 1 for a database header, since the suite writes what it likes into its own page 1.
 
+#![allow(dead_code, reason = "each test binary uses its part")]
+
 use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -17,6 +19,8 @@ pub(crate) struct Gate {
     changed: Condvar,
     pub(crate) fail_sync: AtomicBool,
     pub(crate) fail_write: AtomicBool,
+    /// No file may be opened for writing.
+    pub(crate) unwritable: AtomicBool,
     pub(crate) syncs: AtomicU64,
 }
 
@@ -48,6 +52,9 @@ impl Disk for GateDisk {
         access: Access,
         like: Option<&dyn DiskFile>,
     ) -> io::Result<Arc<dyn DiskFile>> {
+        if access != Access::Read && self.gate.unwritable.load(Ordering::SeqCst) {
+            return Err(io::Error::from(io::ErrorKind::PermissionDenied));
+        }
         let inner = self.inner.open(path, access, like)?;
         if path.to_string_lossy().ends_with("-wal") {
             return Ok(Arc::new(GateFile { inner, gate: Arc::clone(&self.gate) }));
