@@ -34,9 +34,6 @@ impl EngineClient {
     pub fn connect(database: &Database) -> Result<Self, Error> {
         let connection = database.connect()?;
         connection.set_busy_timeout(Duration::ZERO)?;
-        if std::env::var_os("TWILL_NO_CACHE").is_some() {
-            connection.set_statement_cache_capacity(0)?;
-        }
         Ok(Self(connection))
     }
 }
@@ -87,7 +84,7 @@ impl Client for LyingClient {
         let asked = match self.lie {
             Lie::LoseInsert if lies && sql.starts_with("INSERT INTO") => "SELECT 1 WHERE 0",
             Lie::KeepSavepoint if lies && sql.starts_with("ROLLBACK TO") => "SELECT 1 WHERE 0",
-            _ => sql,
+            Lie::LoseInsert | Lie::KeepSavepoint | Lie::DropRow | Lie::OtherCode => sql,
         };
         let params = if asked == sql { params } else { &[] };
         let mut answer = self.truthful.run(asked, params);
@@ -95,7 +92,7 @@ impl Client for LyingClient {
             (Outcome::Rows(names, _), Lie::LoseInsert | Lie::KeepSavepoint) if asked != sql => names.clear(),
             (Outcome::Rows(_, rows), Lie::DropRow) if lies => drop(rows.pop()),
             (Outcome::Failed { code, .. }, Lie::OtherCode) if lies => *code += 256,
-            _ => {}
+            (Outcome::Rows(..) | Outcome::Failed { .. }, _) => {}
         }
         answer
     }
@@ -137,14 +134,15 @@ impl PlainClient {
         for (index, value) in params.iter().enumerate() {
             statement.raw_bind_parameter(index + 1, ToSqlOutput::Borrowed(borrowed(value)))?;
         }
-        let names: Vec<String> = statement.column_names().into_iter().map(str::to_owned).collect();
         let mut answered = Vec::new();
         let mut rows = statement.raw_query();
         while let Some(row) = rows.next()? {
-            // A statement that was compiled again may have another number of columns than `names`.
             let values = (0..row.as_ref().column_count()).map(|column| row.get_ref(column).map(owned));
             answered.push(values.collect::<rusqlite::Result<Vec<_>>>()?);
         }
+        drop(rows);
+        // Only now: stepping compiles a statement again when the schema is another than when it was prepared.
+        let names = statement.column_names().into_iter().map(str::to_owned).collect();
         Ok(Outcome::Rows(names, answered))
     }
 }

@@ -8,6 +8,7 @@
     clippy::indexing_slicing,
     clippy::expect_used,
     clippy::cast_possible_wrap,
+    clippy::wildcard_enum_match_arm,
     missing_docs,
     reason = "test code"
 )]
