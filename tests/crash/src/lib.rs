@@ -11,6 +11,8 @@
 //! cargo run --release -p twill-tests-crash --bin crash -- sim --crashes 10000 --seed 1
 //! ```
 //!
+//! What the two long runs last gave is in `results/`.
+//!
 //! Invariants: a test here fails on the first commit that was acknowledged and is not there, on the first torn
 //! transaction, on the first rolled-back row, and on the first disagreement between stock SQLite and ours.
 //!
