@@ -1,4 +1,7 @@
-//! Statements that read.
+//! Statements that read: joins, aggregates, windows, recursion, compounds, full-text search, boxes, JSON.
+//!
+//! Invariants:
+//! 1. Joins are bounded by LIMIT and by the size of tables, and name large columns through `length` or `substr`.
 
 use super::Generator;
 use super::expression::scope_of;
