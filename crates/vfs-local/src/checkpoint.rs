@@ -151,7 +151,8 @@ impl Core {
         let page_size = u64::from(extent.page_size.get());
         let len = u64::from(extent.page_count) * page_size;
         self.db_pages.fetch_max(extent.page_count, Ordering::AcqRel);
-        if self.db.len().map_err(failed)? < len {
+        if self.db.len().map_err(failed)? <= len {
+            // Also when it has that length: it may be one that a failed sync of an earlier open never wrote.
             self.db.set_len(len).map_err(failed)?;
         }
         let mut moves = Vec::new();
@@ -418,6 +419,9 @@ impl Core {
             return Ok(());
         }
         self.bar_readers();
+        if self.wal.get().is_none() {
+            return Ok(());
+        }
         reach("before_wal_delete");
         self.disk
             .delete(&self.wal_path)

@@ -136,7 +136,7 @@ impl Core {
 
     /// Writes the commit's frames at the tail and moves it. Returns the frames ever written.
     fn write_frames(&self, commit: &Commit<'_>, zeros: &[u32]) -> Result<u64, StorageError> {
-        let wal = self.wal()?;
+        let wal = self.wal_to_write()?;
         let mut tail = locked(&self.tail);
         let tail = &mut *tail;
         tail.buffer.clear();

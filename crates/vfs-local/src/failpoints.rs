@@ -7,6 +7,7 @@
 
 /// Every name, in the order a commit and its checkpoint pass them.
 pub const FAILPOINTS: &[&str] = &[
+    "wal_made",
     "before_frames",
     "frames_written",
     "before_wal_sync",

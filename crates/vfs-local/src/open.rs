@@ -24,12 +24,12 @@ use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU32};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use twill_types::{Door, Lsn, PageSize, Synchronous, TimelineId};
 use twill_vfs_trait::{StorageError, WriterSlot};
 
-use crate::background::{Background, Signal};
+use crate::background::Signal;
 use crate::checkpoint::Progress;
 use crate::commit::Tail;
 use crate::disk::{Access, Disk, DiskFile, FileStamp, LockKind, OsDisk};
@@ -107,13 +107,7 @@ impl LocalFileStorage {
             // Pins of nobody: the handle alone may keep the lock alive.
             drop(opening.db.unlock());
         }
-        let core = Arc::new(opened?);
-        let start = core.options.background && core.options.mode != Mode::ReadOnly;
-        let background = start
-            .then(|| Background::start(&core, &door))
-            .transpose()
-            .map_err(|error| core.failed("starting the checkpoint thread of", path, error))?;
-        Ok(Arc::new(Self { core, background }))
+        Ok(Arc::new(Self { core: Arc::new(opened?), background: OnceLock::new() }))
     }
 }
 
@@ -172,7 +166,7 @@ impl Opening {
         let header = self.check_header(db_len, wal.as_ref(), log.as_ref())?;
         self.check_shared_memory()?;
         let wal = self.prepare_wal(wal, log.as_ref())?;
-        let db_len = self.fill_empty_file(db_len, wal.as_ref(), log.as_ref())?;
+        let db_len = self.anchor_file(db_len, wal.as_ref(), log.as_ref())?;
         let extent = self.extent(db_len, header.as_ref(), log.as_ref());
         // A header in the log counts pages that the log has; an interrupted checkpoint may have copied it already.
         let in_log = log.as_ref().is_some_and(|log| log.newest.contains_key(&1));
@@ -280,16 +274,12 @@ impl Opening {
         wal: Option<Arc<dyn DiskFile>>,
         log: Option<&Recovered>,
     ) -> Result<Option<Arc<dyn DiskFile>>, OpenError> {
-        if !self.writes() {
-            return Ok(wal);
-        }
-        let refused = |error| open_error(&self.wal_path, error);
+        // Without a log there is nothing to recover: whoever removed it synced the database file first.
         let wal = match wal {
-            Some(wal) => wal,
-            None => {
-                self.disk.open(&self.wal_path, Access::Create, Some(self.db.as_ref())).map_err(refused)?
-            }
+            Some(wal) if self.writes() => wal,
+            other => return Ok(other),
         };
+        let refused = |error| open_error(&self.wal_path, error);
         match log {
             Some(log) => {
                 let page_size = log.header.page_size;
@@ -309,23 +299,23 @@ impl Opening {
         Ok(Some(wal))
     }
 
-    /// The file of a first commit that was synced but not acknowledged is still empty; and stock SQLite would delete the
-    /// log of an empty file. Returns the file's new length.
-    fn fill_empty_file(
+    /// The file of a first commit that was synced but not acknowledged may be empty, or only seem not to be after a failed
+    /// sync; and stock SQLite would delete the log of an empty file. So the log's page 1, when it has one, is written into
+    /// the file again. Returns the file's length then.
+    fn anchor_file(
         &self,
         db_len: u64,
         wal: Option<&Arc<dyn DiskFile>>,
         log: Option<&Recovered>,
     ) -> Result<u64, OpenError> {
-        let (Some(wal), Some(log), true) = (wal, log, db_len == 0 && self.writes()) else {
-            return Ok(db_len);
-        };
+        let (Some(wal), Some(log), true) = (wal, log, self.writes()) else { return Ok(db_len) };
+        let Some(frame) = log.newest.get(&1).copied() else { return Ok(db_len) };
         let page_size = log.header.page_size;
-        let frame = log.newest.get(&1).copied().unwrap_or_default();
         let mut image = vec![0; page_size.bytes()];
         wal.read_at(&mut image, WalHeader::frame_offset(page_size, frame) + FRAME_HEADER_LEN as u64)
             .map_err(|error| open_error(&self.wal_path, error))?;
-        let len = u64::from(log.page_count) * u64::from(page_size.get());
+        let whole = u64::from(log.page_count) * u64::from(page_size.get());
+        let len = if db_len == 0 { whole } else { db_len.max(u64::from(page_size.get())) };
         let refused = |error| open_error(&self.path, error);
         self.db.set_len(len).and_then(|()| self.db.write_at(&image, 0)).map_err(refused)?;
         if self.options.synchronous != Synchronous::Off {
@@ -384,7 +374,7 @@ impl Opening {
             path: self.path.clone(),
             wal_path: self.wal_path.clone(),
             db: Arc::clone(&self.db),
-            wal,
+            wal: wal.map_or_else(OnceLock::new, OnceLock::from),
             timeline: TimelineId(timeline),
             slot: WriterSlot::new(Arc::clone(door)),
             handover: Handover::default(),

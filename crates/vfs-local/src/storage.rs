@@ -9,9 +9,9 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use twill_types::{Door, Epoch, PageNo, TimelineId};
+use twill_types::{Door, Epoch, PageNo, Synchronous, TimelineId};
 use twill_vfs_trait::{
     Checkpointed, Commit, Snapshot, StateId, Storage, StorageError, Wait, WriteTicket, WriterSlot,
 };
@@ -19,7 +19,8 @@ use twill_vfs_trait::{
 use crate::background::Background;
 use crate::checkpoint::Progress;
 use crate::commit::Tail;
-use crate::disk::{Disk, DiskFile};
+use crate::disk::{Access, Disk, DiskFile};
+use crate::failpoints::reach;
 use crate::history::{Extent, History, Pin};
 use crate::index::{Index, Place, visible};
 use crate::metrics::{Counters, LocalMetrics};
@@ -34,7 +35,8 @@ use crate::wal::format::{FRAME_HEADER_LEN, WalHeader};
 /// like a crash: the next open recovers from the WAL.
 pub struct LocalFileStorage {
     pub(crate) core: Arc<Core>,
-    pub(crate) background: Option<Background>,
+    /// Started by the first commit: a storage that is only read needs no thread.
+    pub(crate) background: OnceLock<Option<Background>>,
 }
 
 /// Everything that pins and the background thread share with the storage.
@@ -45,8 +47,8 @@ pub(crate) struct Core {
     pub(crate) path: PathBuf,
     pub(crate) wal_path: PathBuf,
     pub(crate) db: Arc<dyn DiskFile>,
-    /// Missing only for a read-only storage of a file without a WAL.
-    pub(crate) wal: Option<Arc<dyn DiskFile>>,
+    /// Missing until the first commit makes one; always, for a read-only storage of a file without a WAL.
+    pub(crate) wal: OnceLock<Arc<dyn DiskFile>>,
     pub(crate) timeline: TimelineId,
     pub(crate) slot: Arc<WriterSlot>,
     pub(crate) handover: Handover,
@@ -100,7 +102,23 @@ impl Core {
     }
 
     pub(crate) fn wal(&self) -> Result<&Arc<dyn DiskFile>, StorageError> {
-        self.wal.as_ref().ok_or_else(|| StorageError::ReadOnly { what: "opened with mode=ro".to_owned() })
+        self.wal.get().ok_or_else(|| StorageError::invalid("there is no log yet"))
+    }
+
+    /// The WAL, made if there is none. For the holder of the writer slot.
+    pub(crate) fn wal_to_write(&self) -> Result<&Arc<dyn DiskFile>, StorageError> {
+        if let Some(wal) = self.wal.get() {
+            return Ok(wal);
+        }
+        self.read_only()?;
+        let failed = |error| self.failed("making", &self.wal_path, error);
+        let wal = self.disk.open(&self.wal_path, Access::Create, Some(self.db.as_ref())).map_err(failed)?;
+        if self.options.synchronous != Synchronous::Off {
+            // No commit is acknowledged whose log a power loss could unlink.
+            self.disk.sync_dir(&self.path).map_err(failed)?;
+        }
+        reach("wal_made");
+        Ok(self.wal.get_or_init(|| wal))
     }
 
     pub(crate) fn read_only(&self) -> Result<(), StorageError> {
@@ -193,6 +211,18 @@ impl LocalFileStorage {
         &self.core.path
     }
 
+    /// Starts the background thread, once. Without one (the system refuses), writers bound the log themselves.
+    fn start_background(&self) {
+        self.background.get_or_init(|| {
+            let core = &self.core;
+            let start = core.options.background.then(|| Background::start(core, &core.door));
+            start.transpose().unwrap_or_else(|error| {
+                tracing::warn!(%error, path = %core.path.display(), "no thread for checkpoints");
+                None
+            })
+        });
+    }
+
     fn own_pin<'a>(&self, at: &'a Snapshot) -> Result<&'a Pin, StorageError> {
         at.pin::<Pin>()
             .filter(|pin| Arc::ptr_eq(&pin.core, &self.core))
@@ -247,7 +277,9 @@ impl Storage for LocalFileStorage {
             .downcast::<Turn>()
             .map_err(|_| StorageError::invalid("the ticket belongs to another storage"))?;
         commit.validate(&base)?;
-        self.core.append(*turn, extent, &commit)
+        let appended = self.core.append(*turn, extent, &commit);
+        self.start_background();
+        appended
     }
 
     fn wait_durable(&self, at: &Snapshot) -> Result<(), StorageError> {
@@ -264,7 +296,7 @@ impl Storage for LocalFileStorage {
 
     fn close(&self) -> Result<(), StorageError> {
         let outcome = self.core.close();
-        if let Some(background) = &self.background {
+        if let Some(Some(background)) = self.background.get() {
             background.stop();
         }
         outcome
@@ -275,7 +307,7 @@ impl Drop for LocalFileStorage {
     fn drop(&mut self) {
         self.core.slot.close(StorageError::closed());
         self.core.handover.wake();
-        if let Some(background) = &self.background {
+        if let Some(Some(background)) = self.background.get() {
             background.stop();
         }
         self.core.release_lock();

@@ -19,6 +19,7 @@ pub(crate) struct Gate {
     changed: Condvar,
     pub(crate) fail_sync: AtomicBool,
     pub(crate) fail_write: AtomicBool,
+    pub(crate) fail_set_len: AtomicBool,
     /// No file may be opened for writing.
     pub(crate) unwritable: AtomicBool,
     pub(crate) syncs: AtomicU64,
@@ -98,6 +99,9 @@ impl DiskFile for GateFile {
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
+        if self.gate.fail_set_len.swap(false, Ordering::SeqCst) {
+            return Err(io::Error::other("injected: the file could not be cut"));
+        }
         self.inner.set_len(len)
     }
 

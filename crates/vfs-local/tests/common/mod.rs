@@ -10,9 +10,17 @@ pub(crate) fn page_size() -> PageSize {
     PageSize::new(512).unwrap()
 }
 
-/// A page full of `fill`; page 1 begins with a database header in WAL mode.
+/// A page whose first and last words are `fill`, and the words between are drawn from it: the WAL's checksum is too weak
+/// to tell a mixture of constant pages from a whole one. Page 1 begins with a database header in WAL mode.
 pub(crate) fn image(page: u32, fill: u32, page_count: u32) -> Vec<u8> {
-    let mut bytes = fill.to_be_bytes().repeat(page_size().bytes() / 4);
+    let mut word = (u64::from(page) << 32 | u64::from(fill)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let mut bytes = Vec::with_capacity(page_size().bytes());
+    while bytes.len() < page_size().bytes() {
+        word = (word ^ (word >> 29)).wrapping_mul(0xbf58_476d_1ce4_e5b9).wrapping_add(1);
+        bytes.extend_from_slice(&(word >> 32).to_be_bytes()[4..]);
+    }
+    bytes[..4].copy_from_slice(&fill.to_be_bytes());
+    bytes[508..].copy_from_slice(&fill.to_be_bytes());
     if page == 1 {
         bytes[..16].copy_from_slice(b"SQLite format 3\0");
         bytes[16..18].copy_from_slice(&512_u16.to_be_bytes());
