@@ -250,6 +250,13 @@ impl World {
                     Some(difference) => (difference.accepts)(&answered, &expected),
                     None => answered == expected,
                 };
+                if equal && difference.is_some() && answered.outcome.code() != expected.outcome.code() {
+                    // One side may have begun to read where the other was refused: now both have.
+                    let schema = if sql.contains(" aux.") { "aux" } else { "main" };
+                    let look = format!("SELECT count(*) FROM {schema}.sqlite_schema");
+                    oracle.run(&look, &[]);
+                    subject.run(&look, &[]);
+                }
                 let disagreement = (!equal).then(|| Disagreement {
                     sql: format!("{sql}  {}", shown_values(params)),
                     subject: answered.to_string(),
