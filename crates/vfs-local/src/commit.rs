@@ -207,8 +207,8 @@ impl Core {
         let error = self.failed("appending to", &self.wal_path, error);
         let cut = wal.set_len(end).and_then(|()| match self.options.synchronous {
             // Without the sync a power loss could bring a whole commit back.
-            Synchronous::Full => self.sync_alone(wal),
-            Synchronous::Normal | Synchronous::Off => Ok(()),
+            Synchronous::Full | Synchronous::Normal => self.sync_alone(wal),
+            Synchronous::Off => Ok(()),
         });
         match cut {
             Ok(()) => error,

@@ -166,7 +166,7 @@ fn shift_page(page: PageNo) -> PageNo {
 fn header(commit: &Commit<'_>) -> Vec<u8> {
     let mut bytes = vec![0; commit.page_size.bytes()];
     bytes[..16].copy_from_slice(b"SQLite format 3\0");
-    let field = if commit.page_size.get() == 65536 { 1 } else { commit.page_size.get() as u16 };
+    let field = u16::try_from(commit.page_size.get()).unwrap_or(1);
     bytes[16..18].copy_from_slice(&field.to_be_bytes());
     bytes[18..20].copy_from_slice(&[2, 2]);
     bytes
