@@ -36,6 +36,8 @@ pub(crate) struct Shared {
     opened: Opened,
     lock: AtomicI32,
     wal_open: AtomicBool,
+    /// A read transaction is open on a snapshot without pages.
+    reads_empty: AtomicBool,
     session: Mutex<Weak<Session>>,
     /// A `PRAGMA busy_timeout` from before the virtual WAL told us the session.
     early_busy_timeout: Mutex<Option<Duration>>,
@@ -49,6 +51,7 @@ impl Shared {
     /// Called when a virtual WAL opens on this file (`Some`) and when it closes.
     pub(crate) fn set_wal(&self, session: Option<&Arc<Session>>) {
         self.wal_open.store(session.is_some(), Ordering::Relaxed);
+        self.set_reads_empty(false);
         *self.session.lock().unwrap_or_else(PoisonError::into_inner) =
             session.map_or_else(Weak::new, Arc::downgrade);
         let early = self.early_busy_timeout.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -68,12 +71,21 @@ impl Shared {
         }
     }
 
-    /// Bytes in the file, as libSQL is to see it (see the module's documentation).
+    /// Bytes in the file, as libSQL is to see it (see the module's documentation). A reader whose snapshot is empty asks
+    /// for it, too, and must not be told of a first commit that came later.
     fn size(&self) -> Result<i64, StorageError> {
+        if self.reads_empty.load(Ordering::Relaxed) {
+            return Ok(0);
+        }
         let snapshot = self.opened.storage.snapshot()?;
         let bytes = i64::from(snapshot.page_count()) * i64::from(snapshot.page_size().get());
         let opening = !self.wal_open.load(Ordering::Relaxed) && self.lock.load(Ordering::Relaxed) != 0;
         Ok(if bytes == 0 && opening { 1 } else { bytes })
+    }
+
+    /// Told by the virtual WAL when a read transaction begins and ends.
+    pub(crate) fn set_reads_empty(&self, reads_empty: bool) {
+        self.reads_empty.store(reads_empty, Ordering::Relaxed);
     }
 
     /// Reads `buf` at `offset` from the newest durable state; returns whether all of it exists.
@@ -111,6 +123,7 @@ pub(crate) unsafe fn init(file: *mut ffi::sqlite3_file, opened: Opened) {
         opened,
         lock: AtomicI32::new(0),
         wal_open: AtomicBool::new(false),
+        reads_empty: AtomicBool::new(false),
         session: Mutex::default(),
         early_busy_timeout: Mutex::default(),
     });

@@ -114,8 +114,12 @@ impl FrameList {
 
     /// Forgets the frames after the first `len`.
     pub(crate) fn truncate(&mut self, len: usize) {
-        self.pages.truncate(len);
         self.mark = self.mark.min(len);
+        if len >= self.pages.len() {
+            // The common case of a statement that failed: nothing was spilled since.
+            return;
+        }
+        self.pages.truncate(len);
         self.index = self.pages.iter().enumerate().map(|(position, page)| (*page, position)).collect();
     }
 

@@ -143,13 +143,18 @@ unsafe extern "C" fn x_begin_read(pointer: WalPointer, changed: *mut c_int) -> c
             // SAFETY: libSQL gives a place for the answer.
             unsafe { *changed = c_int::from(reset) };
         });
+        wal.file.set_reads_empty(outcome.is_ok() && wal.transaction.page_count() == 0);
         wal.answer(outcome)
     })
 }
 
 unsafe extern "C" fn x_end_read(pointer: WalPointer) {
-    // SAFETY: see `wal`.
-    guard("xEndReadTransaction", (), || unsafe { wal(pointer) }.transaction.end_read());
+    guard("xEndReadTransaction", (), || {
+        // SAFETY: see `wal`.
+        let wal = unsafe { wal(pointer) };
+        wal.transaction.end_read();
+        wal.file.set_reads_empty(false);
+    });
 }
 
 /// Every page is "in the log", under its own number.

@@ -3,6 +3,7 @@
     clippy::unwrap_used,
     clippy::panic,
     clippy::indexing_slicing,
+    clippy::disallowed_methods,
     missing_docs,
     unreachable_pub,
     dead_code,
@@ -304,4 +305,61 @@ fn a_full_medium_fails_the_transaction_whole_and_the_next_one_works() {
     one.run(insert);
     assert_eq!(one.rows("SELECT count(*) FROM t"), "1000");
     assert_eq!(connect("full").rows("PRAGMA integrity_check"), "ok");
+}
+
+/// A storage in which another connection commits right after the nth snapshot was taken.
+struct Overtaken {
+    inner: Arc<MemoryStorage>,
+    snapshots_left: AtomicU64,
+    direct: String,
+}
+
+impl Storage for Overtaken {
+    fn snapshot(&self) -> Result<Snapshot, StorageError> {
+        let snapshot = self.inner.snapshot();
+        if self.snapshots_left.fetch_sub(1, Ordering::SeqCst) == 1 {
+            connect(&self.direct).run("CREATE TABLE t(a); INSERT INTO t VALUES (1)");
+        }
+        snapshot
+    }
+    fn read_page(&self, at: &Snapshot, page: PageNo, buf: &mut [u8]) -> Result<(), StorageError> {
+        self.inner.read_page(at, page, buf)
+    }
+    fn begin_write(&self, wait: Wait) -> Result<WriteTicket, StorageError> {
+        self.inner.begin_write(wait)
+    }
+    fn append(&self, ticket: WriteTicket, commit: Commit<'_>) -> Result<Snapshot, StorageError> {
+        self.inner.append(ticket, commit)
+    }
+    fn wait_durable(&self, at: &Snapshot) -> Result<(), StorageError> {
+        self.inner.wait_durable(at)
+    }
+    fn prefetch(&self, _: &Snapshot, _: &[PageNo]) {}
+    fn checkpoint(&self) -> Result<Checkpointed, StorageError> {
+        self.inner.checkpoint()
+    }
+    fn close(&self) -> Result<(), StorageError> {
+        self.inner.close()
+    }
+}
+
+#[test]
+fn a_reader_of_an_empty_database_is_not_disturbed_by_its_first_commit() {
+    for nth in 1..=6 {
+        let (direct, name) = (format!("direct{nth}"), format!("overtaken{nth}"));
+        let inner = Arc::new(MemoryStorage::new());
+        place(&direct, Arc::clone(&inner) as Arc<dyn Storage>);
+        let storage = Overtaken {
+            inner: Arc::clone(&inner),
+            snapshots_left: AtomicU64::new(nth),
+            direct: direct.clone(),
+        };
+        place(&name, Arc::new(storage));
+        let reader = connect(&name);
+        let tables =
+            reader.db.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get::<_, u32>(0));
+        assert!(matches!(tables, Ok(0 | 1)), "overtaken after snapshot {nth}: {tables:?}");
+        let later: Vec<_> = (0..6).map(|_| reader.rows("SELECT count(*) FROM sqlite_schema")).collect();
+        assert!(later.is_sorted() && later.last().is_some_and(|last| last == "1"), "{nth}: {later:?}");
+    }
 }
