@@ -28,6 +28,7 @@ use std::time::Duration;
 use twill_types::{Lsn, PageNo, Synchronous};
 use twill_vfs_trait::{Checkpointed, StorageError};
 
+use crate::disk::DiskFile;
 use crate::failpoints::reach;
 use crate::history::Extent;
 use crate::index::{Place, Version, Versions, any_within, visible};
@@ -255,16 +256,19 @@ impl Core {
             self.counters.wal_syncs.add(1);
         }
         reach("after_reset_header");
-        if tail.frames > self.options.wal_frames_max {
-            // One huge commit shall not keep its room for ever. What is cut off is of an old round.
-            let keep = WalHeader::frame_offset(page_size, self.options.checkpoint_frames);
-            wal.set_len(keep).map_err(failed)?;
-        }
+        let long = tail.frames > self.options.wal_frames_max;
         tail.frames_before += u64::from(tail.frames);
         (tail.header, tail.frames, tail.checksum) = (Some(header), 0, checksum);
         self.counters.wal_resets.add(1);
         self.counters.wal_frames.set(0);
         self.counters.wal_bytes.set(WalHeader::frame_offset(page_size, 1));
+        if long {
+            // One huge commit shall not keep its room for ever. What is cut off is of an old round.
+            let keep = WalHeader::frame_offset(page_size, self.options.checkpoint_frames);
+            if let Err(error) = wal.set_len(keep) {
+                tracing::warn!(%error, path = %self.wal_path.display(), "the log keeps its room");
+            }
+        }
         Ok(())
     }
 
@@ -422,6 +426,10 @@ impl Core {
         if self.wal.get().is_none() {
             return Ok(());
         }
+        if !self.owns_paths() {
+            tracing::warn!(path = %self.path.display(), "the database was moved while open; its log stays");
+            return Ok(());
+        }
         reach("before_wal_delete");
         self.disk
             .delete(&self.wal_path)
@@ -432,6 +440,16 @@ impl Core {
             .map_err(|error| self.failed("deleting", &self.wal_path, error))?;
         reach("after_wal_delete");
         Ok(())
+    }
+
+    /// Whether database file and log are still what their paths name. A file that was moved while open may have been
+    /// replaced by another database, whose log is not ours to delete; ours holds nothing that the file does not.
+    fn owns_paths(&self) -> bool {
+        let is = |path, file: &Arc<dyn DiskFile>| match (self.disk.identity(path), file.identity()) {
+            (Ok(named), Ok(ours)) => named == ours,
+            _ => false,
+        };
+        is(&self.path, &self.db) && self.wal.get().is_some_and(|wal| is(&self.wal_path, wal))
     }
 
     /// From now on no page is read; waits for reads under way.

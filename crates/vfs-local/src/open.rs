@@ -162,7 +162,9 @@ impl Opening {
             Some(wal) => recover(wal).map_err(|error| self.unreadable(error))?,
             None => None,
         };
-        log = log.filter(|log| log.frames > 0);
+        // A log beside an empty file is of a database that was deleted, or of a first commit that was never acknowledged;
+        // stock SQLite, too, takes it for a leftover.
+        log = log.filter(|log| log.frames > 0 && db_len > 0);
         let header = self.check_header(db_len, wal.as_ref(), log.as_ref())?;
         self.check_shared_memory()?;
         let wal = self.prepare_wal(wal, log.as_ref())?;
@@ -247,7 +249,7 @@ impl Opening {
                 let offset = WalHeader::frame_offset(log.header.page_size, frame) + FRAME_HEADER_LEN as u64;
                 wal.read_at(&mut head, offset).map_err(|e| open_error(&self.wal_path, e))?
             }
-            _ if db_len == 0 && log.is_none() => return Ok(None),
+            _ if db_len == 0 => return Ok(None),
             _ => self.db.read_at(&mut head, 0).map_err(|e| open_error(&self.path, e))?,
         };
         let header = parse_header(head.get(..read).unwrap_or_default())
@@ -299,9 +301,9 @@ impl Opening {
         Ok(Some(wal))
     }
 
-    /// The file of a first commit that was synced but not acknowledged may be empty, or only seem not to be after a failed
-    /// sync; and stock SQLite would delete the log of an empty file. So the log's page 1, when it has one, is written into
-    /// the file again. Returns the file's length then.
+    /// The file may only seem not to be empty, after a failed sync of the first commit; and stock SQLite would delete the
+    /// log of an empty file. So the log's page 1, when it has one, is written into the file again. Returns the file's
+    /// length then.
     fn anchor_file(
         &self,
         db_len: u64,
@@ -314,8 +316,7 @@ impl Opening {
         let mut image = vec![0; page_size.bytes()];
         wal.read_at(&mut image, WalHeader::frame_offset(page_size, frame) + FRAME_HEADER_LEN as u64)
             .map_err(|error| open_error(&self.wal_path, error))?;
-        let whole = u64::from(log.page_count) * u64::from(page_size.get());
-        let len = if db_len == 0 { whole } else { db_len.max(u64::from(page_size.get())) };
+        let len = db_len.max(u64::from(page_size.get()));
         let refused = |error| open_error(&self.path, error);
         self.db.set_len(len).and_then(|()| self.db.write_at(&image, 0)).map_err(refused)?;
         if self.options.synchronous != Synchronous::Off {

@@ -469,6 +469,7 @@ fn leftovers_of_a_killed_process_go_and_the_log_has_the_permissions_of_the_file(
     storage.close().unwrap();
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o640)).unwrap();
     let storage = open_with(&path, quiet()).unwrap();
+    commit(&*storage, &[2], 2, 4).unwrap();
     assert_eq!(std::fs::metadata(wal_of(&path)).unwrap().permissions().mode() & 0o777, 0o640);
     drop(storage);
     let empty = dir.path().join("empty.db");
