@@ -281,10 +281,11 @@ impl Shared {
 
 impl Drop for Shared {
     fn drop(&mut self) {
-        // A forked child must not settle its parent's files.
-        if self.process == std::process::id()
-            && let Err(error) = self.storage.close()
-        {
+        if self.process != std::process::id() {
+            // A forked child must not settle its parent's files; nor drop the storage, which would give the parent's lock
+            // back, since the two share it, and wait for a thread that only the parent has.
+            std::mem::forget(Arc::clone(&self.storage));
+        } else if let Err(error) = self.storage.close() {
             tracing::warn!(url = %self.url, %error, "the database did not close cleanly");
         }
         self.entry.settle(&self.url, None);
