@@ -156,16 +156,18 @@ impl Inner {
         work: impl FnOnce(&mut super::State) -> Result<R, Error>,
     ) -> Result<R, Error> {
         let mut state = self.enter()?;
-        if let Some(expired) = state.idle.take_expired() {
-            // Closing a handle whose transaction is gone must still close it.
-            let closed = work(&mut state);
-            return expired.answer("").and(closed);
-        }
+        // Closing a handle whose transaction is gone must still close it.
+        let expired = state.idle.take_expired();
         let outcome = work(&mut state);
         let settled = self.session.settle();
         let super::State { last_commit, .. } = &mut *state;
         self.note_commit(last_commit);
         self.idle_begins(&state);
+        // From here on a handle that is dropped, since its caller is told of the expiry, can close itself.
+        drop(state);
+        if let Some(expired) = expired {
+            expired.answer("")?;
+        }
         let outcome = outcome.map_err(|error| error.explained_by(&self.session))?;
         settled?;
         Ok(outcome)

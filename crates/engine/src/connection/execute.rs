@@ -27,8 +27,9 @@ pub(super) struct Outcome {
 
 /// Where rows go.
 pub(super) trait Sink {
-    /// The statement is prepared and about to be stepped.
-    fn begin(&mut self, statement: &SqlStatement<'_>);
+    /// The statement was stepped to its end. Only now are its columns known: stepping compiles it again when the schema is
+    /// another than when it was prepared.
+    fn end(&mut self, statement: &SqlStatement<'_>);
 
     /// One row.
     fn row(&mut self, row: RowRef<'_>) -> Result<ControlFlow<()>, Error>;
@@ -41,7 +42,7 @@ pub(super) trait Sink {
 pub(super) struct Discard;
 
 impl Sink for Discard {
-    fn begin(&mut self, _: &SqlStatement<'_>) {}
+    fn end(&mut self, _: &SqlStatement<'_>) {}
 
     fn row(&mut self, _: RowRef<'_>) -> Result<ControlFlow<()>, Error> {
         Ok(ControlFlow::Continue(()))
@@ -67,7 +68,7 @@ impl Collect {
 }
 
 impl Sink for Collect {
-    fn begin(&mut self, statement: &SqlStatement<'_>) {
+    fn end(&mut self, statement: &SqlStatement<'_>) {
         self.columns = columns_of(statement);
     }
 
@@ -85,7 +86,7 @@ impl Sink for Collect {
 pub(super) struct Each<F>(pub(super) F);
 
 impl<F: FnMut(RowRef<'_>) -> Result<ControlFlow<()>, Error>> Sink for Each<F> {
-    fn begin(&mut self, _: &SqlStatement<'_>) {}
+    fn end(&mut self, _: &SqlStatement<'_>) {}
 
     fn row(&mut self, row: RowRef<'_>) -> Result<ControlFlow<()>, Error> {
         (self.0)(row)
@@ -214,15 +215,19 @@ impl Inner {
             return Ok(Outcome { changes, last_insert_rowid: sqlite.last_insert_rowid() });
         }
         if statement.column_count() > 0 {
-            sink.begin(&statement);
             drain(&mut statement, sink)?;
+            sink.end(&statement);
         } else if !script::is_blank(sql) {
             // BEGIN, COMMIT, ROLLBACK, SAVEPOINT, RELEASE, ATTACH, DETACH.
-            sink.begin(&statement);
             let outcome = drain(&mut statement, sink);
+            sink.end(&statement);
             drop(statement);
             if word == Word::Reshape {
                 write_sets.forget();
+                // ATTACH expires no other statement: a kept BEGIN IMMEDIATE would not lock the new database.
+                if script::first_word(sql).eq_ignore_ascii_case("attach") {
+                    sqlite.flush_prepared_statement_cache();
+                }
             }
             let settled = self.session.settle();
             self.note_commit(last_commit);
@@ -258,7 +263,6 @@ fn drain(statement: &mut CachedStatement<'_>, sink: &mut dyn Sink) -> Result<(),
 
 /// Steps a statement that writes to its end: the last step commits. Rows for a sink that lets them out are held back.
 fn write(statement: &mut CachedStatement<'_>, sink: &mut dyn Sink) -> Result<Option<Held>, Error> {
-    sink.begin(statement);
     let mut held = sink.lets_out().then(Held::default);
     let mut failure = None;
     let mut rows = statement.raw_query();
@@ -274,6 +278,8 @@ fn write(statement: &mut CachedStatement<'_>, sink: &mut dyn Sink) -> Result<Opt
             failure.get_or_insert(error);
         }
     }
+    drop(rows);
+    sink.end(statement);
     match failure {
         None => Ok(held),
         Some(error) => Err(Error::new(

@@ -351,8 +351,24 @@ impl Inner {
     }
 }
 
+impl Drop for Connection {
+    fn drop(&mut self) {
+        // The last one out closes libSQL's handle, which rolls back.
+        if Arc::strong_count(&self.inner) > 1
+            && self.inner.shared.check_process().is_ok()
+            && let Err(error) = self.inner.roll_back()
+        {
+            tracing::warn!(%error, "a dropped connection could not roll its transaction back");
+        }
+    }
+}
+
 impl Drop for Inner {
     fn drop(&mut self) {
+        if let Ok(state) = self.state.enter() {
+            // libSQL does not close a connection that has open handles.
+            self.orphans.close_all(&state.sqlite);
+        }
         self.shared.census.retire(&self.counters);
     }
 }

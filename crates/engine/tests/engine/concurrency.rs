@@ -185,3 +185,55 @@ fn a_transaction_that_idles_is_rolled_back_and_told() {
         idler.execute("ROLLBACK", ()).unwrap();
     });
 }
+
+#[test]
+fn a_blob_handle_that_meets_an_expired_transaction_keeps_no_writer_slot() {
+    on_every_backend(|place| {
+        let database = place.open_with("?idle_transaction_timeout=30");
+        let (idler, other) = (database.connect().unwrap(), database.connect().unwrap());
+        other.set_busy_timeout(Duration::from_millis(200)).unwrap();
+        idler.execute_batch("CREATE TABLE t(x); INSERT INTO t VALUES(zeroblob(10))").unwrap();
+        for rowid in [1, 77] {
+            idler.execute_batch("BEGIN IMMEDIATE").unwrap();
+            while database.metrics().idle_rollbacks < u64::from(rowid == 77) + 1 {
+                std::thread::yield_now();
+            }
+            let error = idler.blob_open("main", "t", "x", rowid, true).unwrap_err();
+            assert_eq!(error.extended_code(), SQLITE_ABORT_ROLLBACK, "{error:?}");
+            other.execute("INSERT INTO t VALUES(2)", ()).unwrap();
+        }
+    });
+}
+
+#[test]
+fn a_dropped_connection_gives_its_writer_slot_back_although_a_statement_of_it_lives() {
+    on_every_backend(|place| {
+        let database = place.open();
+        let (one, other) = (database.connect().unwrap(), database.connect().unwrap());
+        one.execute("CREATE TABLE t(x)", ()).unwrap();
+        let statement = one.prepare("SELECT count(*) FROM t").unwrap();
+        one.execute_batch("BEGIN; INSERT INTO t VALUES(1)").unwrap();
+        drop(one);
+        other.set_busy_timeout(Duration::from_millis(200)).unwrap();
+        other.execute("INSERT INTO t VALUES(2)", ()).unwrap();
+        assert_eq!(statement.query(()).unwrap().rows[0][0], twill_engine::Value::Integer(1));
+    });
+}
+
+#[test]
+fn a_blob_handle_dropped_in_the_last_call_of_a_connection_does_not_keep_it_open() {
+    on_every_backend(|place| {
+        let database = place.open();
+        let one = database.connect().unwrap();
+        one.execute_batch("CREATE TABLE t(x); INSERT INTO t VALUES(zeroblob(10))").unwrap();
+        let statement = one.prepare("INSERT INTO t VALUES(1)").unwrap();
+        let mut blob = Some(one.blob_open("main", "t", "x", 1, false).unwrap());
+        one.set_update_hook(Some(Box::new(move |_| drop(blob.take())))).unwrap();
+        drop(one);
+        statement.execute(()).unwrap();
+        drop(statement);
+        let log = database.path().map(|path| path.with_extension("db-wal"));
+        database.close().unwrap();
+        assert!(log.is_none_or(|log| !log.exists()), "the storage closed");
+    });
+}
