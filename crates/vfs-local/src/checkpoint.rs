@@ -120,6 +120,10 @@ impl Core {
 
     /// Moves the durable state into the database file. Returns how many frames of this round of the log are covered.
     fn backfill_durable(&self, progress: &mut Progress) -> Result<u64, StorageError> {
+        if self.closed.load(Ordering::Acquire) {
+            // The file lock is gone, or about to be, and with it the right to write.
+            return Err(StorageError::closed());
+        }
         let goal = self.goal()?;
         let before = locked(&self.tail).frames_before;
         if goal.extent.lsn > progress.backfilled && goal.extent.page_count > 0 {
@@ -461,6 +465,8 @@ impl Core {
     /// Gives the file lock back.
     pub(crate) fn release_lock(&self) {
         self.bar_readers();
+        // A checkpoint under way still writes; one that begins later finds the storage closed.
+        let _progress = locked(&self.checkpointing);
         if let Err(error) = self.db.unlock() {
             tracing::warn!(%error, path = %self.path.display(), "the file lock could not be given back");
         }

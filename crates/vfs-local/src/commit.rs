@@ -67,7 +67,7 @@ impl Core {
         base: Extent,
         commit: &Commit<'_>,
     ) -> Result<Snapshot, StorageError> {
-        let _appending = {
+        let appending = {
             let mut history = self.history();
             if let Some(error) = &history.poisoned {
                 return Err(StorageError::poisoned(error));
@@ -101,6 +101,8 @@ impl Core {
             }
             history.pin(self, extent)
         };
+        // In this order: the next writer's mark must not be taken back, or `close` would not wait for its append.
+        drop(appending);
         drop(turn);
         if self.wal_frames() >= self.options.checkpoint_frames {
             self.signal.checkpoint();
