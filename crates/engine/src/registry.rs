@@ -284,7 +284,7 @@ impl Drop for Shared {
         if self.process != std::process::id() {
             // A forked child must not settle its parent's files; nor drop the storage, which would give the parent's lock
             // back, since the two share it, and wait for a thread that only the parent has.
-            std::mem::forget(Arc::clone(&self.storage));
+            let _leaked = Arc::into_raw(Arc::clone(&self.storage));
         } else if let Err(error) = self.storage.close() {
             tracing::warn!(url = %self.url, %error, "the database did not close cleanly");
         }
