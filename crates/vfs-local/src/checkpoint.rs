@@ -222,7 +222,7 @@ impl Core {
         };
         let Some((from, _)) = wanted else { return Ok(()) };
         self.read_place(goal.extent, page, Place::Database, image)?;
-        let place = Place::Spill(self.keep(image)?);
+        let place = Place::Spill(self.keep(image, goal.extent.lsn)?);
         let mut shard = self.index.write(number);
         let versions = shard.entry(number).or_default();
         match versions.iter_mut().find(|version| version.lsn == from) {
@@ -233,7 +233,9 @@ impl Core {
         Ok(())
     }
 
-    fn keep(&self, image: &[u8]) -> Result<u32, StorageError> {
+    /// Keeps an image for pins below `end`.
+    fn keep(&self, image: &[u8], end: Lsn) -> Result<u32, StorageError> {
+        self.spill_end.fetch_max(end.get(), Ordering::AcqRel);
         let mut spill = locked(&self.spill);
         let slot = spill.keep(image)?;
         self.counters.spilled_pages.add(1);
@@ -316,7 +318,7 @@ impl Core {
         for (number, version) in needed {
             let Some(page) = PageNo::new(number) else { continue };
             self.read_place(goal.extent, page, version.place, &mut image)?;
-            let place = Place::Spill(self.keep(&image)?);
+            let place = Place::Spill(self.keep(&image, goal.extent.lsn)?);
             let mut shard = self.index.write(number);
             let entry =
                 shard.get_mut(&number).and_then(|versions| versions.iter_mut().find(|v| **v == version));
@@ -467,8 +469,10 @@ impl Core {
         self.bar_readers();
         // A checkpoint under way still writes; one that begins later finds the storage closed.
         let _progress = locked(&self.checkpointing);
-        if let Err(error) = self.db.unlock() {
-            tracing::warn!(%error, path = %self.path.display(), "the file lock could not be given back");
+        for file in [Some(&self.db), self.wal.get()].into_iter().flatten() {
+            if let Err(error) = file.unlock() {
+                tracing::warn!(%error, path = %self.path.display(), "a file lock could not be given back");
+            }
         }
     }
 }

@@ -112,7 +112,7 @@ impl Drop for Pin {
         };
         drop(history);
         if last {
-            self.core.pin_released();
+            self.core.pin_released(self.extent.lsn);
         }
     }
 }

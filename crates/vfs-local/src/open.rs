@@ -23,7 +23,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU32};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use twill_types::{Door, Lsn, PageSize, Synchronous, TimelineId};
@@ -220,8 +220,17 @@ impl Opening {
         if !self.disk.exists(&self.wal_path).map_err(refused)? {
             return Ok(None);
         }
-        let access = if self.writes() { Access::ReadWrite } else { Access::Read };
-        self.disk.open(&self.wal_path, access, None).map(Some).map_err(refused)
+        let (access, lock) = match self.writes() {
+            true => (Access::ReadWrite, LockKind::Exclusive),
+            false => (Access::Read, LockKind::Shared),
+        };
+        let wal = self.disk.open(&self.wal_path, access, None).map_err(refused)?;
+        // The lock on the database file covers its log, unless the file was replaced while another process had it open:
+        // that process still writes to this log.
+        if !wal.try_lock(lock).map_err(refused)? {
+            return Err(OpenError::Locked { path: self.path.clone() });
+        }
+        Ok(Some(wal))
     }
 
     fn unreadable(&self, error: RecoverError) -> OpenError {
@@ -276,9 +285,13 @@ impl Opening {
         wal: Option<Arc<dyn DiskFile>>,
         log: Option<&Recovered>,
     ) -> Result<Option<Arc<dyn DiskFile>>, OpenError> {
-        // Without a log there is nothing to recover: whoever removed it synced the database file first.
         let wal = match wal {
             Some(wal) if self.writes() => wal,
+            // Nothing to recover: whoever removed the log synced the database file first. The first commit makes one.
+            None if self.writes() => {
+                self.disk.check_beside(&self.path).map_err(|error| open_error(&self.path, error))?;
+                return Ok(None);
+            }
             other => return Ok(other),
         };
         let refused = |error| open_error(&self.wal_path, error);
@@ -386,6 +399,7 @@ impl Opening {
             append_ended: Default::default(),
             index,
             spill: Mutex::new(Spill::new(Arc::clone(&self.disk), self.path.clone())),
+            spill_end: AtomicU64::new(0),
             db_pages: AtomicU32::new(in_file),
             indexed_pages: AtomicU32::new(newest.keys().copied().max().unwrap_or(0)),
             lost: (in_file < claimed).then(|| (in_file.saturating_add(1), claimed)),

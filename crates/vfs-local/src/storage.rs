@@ -8,10 +8,10 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use twill_types::{Door, Epoch, PageNo, Synchronous, TimelineId};
+use twill_types::{Door, Epoch, Lsn, PageNo, Synchronous, TimelineId};
 use twill_vfs_trait::{
     Checkpointed, Commit, Snapshot, StateId, Storage, StorageError, Wait, WriteTicket, WriterSlot,
 };
@@ -19,7 +19,7 @@ use twill_vfs_trait::{
 use crate::background::Background;
 use crate::checkpoint::Progress;
 use crate::commit::Tail;
-use crate::disk::{Access, Disk, DiskFile};
+use crate::disk::{Access, Disk, DiskFile, LockKind};
 use crate::failpoints::reach;
 use crate::history::{Extent, History, Pin};
 use crate::index::{Index, Place, visible};
@@ -61,6 +61,8 @@ pub(crate) struct Core {
     pub(crate) append_ended: Condvar,
     pub(crate) index: Index,
     pub(crate) spill: Mutex<Spill>,
+    /// Pins at or above this LSN need nothing in the spill.
+    pub(crate) spill_end: AtomicU64,
     /// Pages the database file may hold on disk: never less than it does, even after a crash.
     pub(crate) db_pages: AtomicU32,
     /// The highest page that ever had an entry in the index.
@@ -111,8 +113,20 @@ impl Core {
             return Ok(wal);
         }
         self.read_only()?;
-        let failed = |error| self.failed("making", &self.wal_path, error);
+        let failed = |error: io::Error| {
+            if matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem) {
+                let path = self.wal_path.display();
+                return StorageError::ReadOnly {
+                    what: format!("{path} cannot be made: {error}; allow writing there"),
+                };
+            }
+            self.failed("making", &self.wal_path, error)
+        };
         let wal = self.disk.open(&self.wal_path, Access::Create, Some(self.db.as_ref())).map_err(failed)?;
+        if !wal.try_lock(LockKind::Exclusive).map_err(failed)? {
+            let what = format!("{} belongs to another open database", self.wal_path.display());
+            return Err(StorageError::Unavailable { what, source: None });
+        }
         if self.options.synchronous != Synchronous::Off {
             // No commit is acknowledged whose log a power loss could unlink.
             self.disk.sync_dir(&self.path).map_err(failed)?;
@@ -138,11 +152,16 @@ impl Core {
         medium_failed(format!("{what} {}: {error}", path.display()), error)
     }
 
-    /// Called after the last pin of a state went.
-    pub(crate) fn pin_released(&self) {
-        if self.counters.spill_pages_now.get() > 0 {
+    /// Called after the last pin of the state `lsn` went.
+    pub(crate) fn pin_released(&self, lsn: Lsn) {
+        // A later state needs nothing that was spilled so far.
+        if lsn < self.spilled_below() && self.counters.spill_pages_now.get() > 0 {
             self.signal.sweep();
         }
+    }
+
+    fn spilled_below(&self) -> Lsn {
+        Lsn::new(self.spill_end.load(Ordering::Acquire))
     }
 
     /// Copies a page as of `extent`.

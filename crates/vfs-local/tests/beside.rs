@@ -19,7 +19,7 @@ use std::sync::atomic::Ordering;
 use common::{commit, image, read};
 use twill_types::Door;
 use twill_vfs_local::disk::OsDisk;
-use twill_vfs_local::{LocalFileStorage, LocalOptions, Mode};
+use twill_vfs_local::{LocalFileStorage, LocalOptions, Mode, OpenError};
 use twill_vfs_trait::Storage;
 
 fn quiet() -> LocalOptions {
@@ -106,4 +106,20 @@ fn a_log_that_cannot_be_shortened_after_it_started_over_takes_commits_all_the_sa
     drop(storage);
     let storage = open(&path);
     assert_eq!(read(&*storage, &storage.snapshot().unwrap(), 3), image(3, 2, 30), "an acknowledged commit");
+}
+
+#[test]
+fn a_log_that_an_unlinked_database_still_writes_is_not_shared() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("app.db");
+    let old = open(&path);
+    commit(&*old, &[2, 3], 1, 3).unwrap();
+    std::fs::remove_file(&path).unwrap();
+    let refused = LocalFileStorage::open(&path, LocalOptions::default(), <dyn Door>::system());
+    assert!(matches!(refused, Err(OpenError::Locked { .. })), "the old database still writes the log");
+    commit(&*old, &[2], 2, 3).unwrap();
+    drop(old);
+    let new = open(&path);
+    assert_eq!(new.snapshot().unwrap().page_count(), 0, "the old log is no part of a new database");
+    commit(&*new, &[2], 3, 2).unwrap();
 }

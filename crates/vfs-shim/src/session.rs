@@ -18,7 +18,7 @@ use twill_vfs_trait::{Snapshot, StateId, StorageError, Wait, WriteTicket};
 
 use crate::file;
 use crate::resolver::Opened;
-use crate::wal;
+use crate::{vfs, wal};
 
 /// One connection's side of the shim. Create it, open the connection with [`Session::wal_manager`], then
 /// [`Session::attach`] the handle.
@@ -95,6 +95,8 @@ impl Session {
     /// # Errors
     /// Those of [`twill_vfs_trait::Storage::begin_write`]; nothing stays reserved then.
     pub fn prelock(&self, schemas: &[&str]) -> Result<(), StorageError> {
+        // A new call is no retry, whatever became of the last one on this thread.
+        let _stale = vfs::take_retrying();
         let mut wanted: Vec<Opened> = schemas
             .iter()
             .filter(|schema| self.transaction_state(schema) == ffi::SQLITE_TXN_NONE)

@@ -85,6 +85,15 @@ pub trait Disk: Send + Sync + 'static {
     /// Those of the medium.
     fn sync_dir(&self, path: &Path) -> io::Result<()>;
 
+    /// Whether files can be made beside `path`.
+    ///
+    /// # Errors
+    /// When they cannot.
+    fn check_beside(&self, path: &Path) -> io::Result<()> {
+        let _ = path;
+        Ok(())
+    }
+
     /// What `path` names now.
     ///
     /// # Errors

@@ -64,6 +64,11 @@ impl Disk for OsDisk {
         File::open(directory(path))?.sync_all()
     }
 
+    fn check_beside(&self, path: &Path) -> io::Result<()> {
+        let flags = nix::unistd::AccessFlags::W_OK | nix::unistd::AccessFlags::X_OK;
+        nix::unistd::access(&directory(path), flags).map_err(io::Error::from)
+    }
+
     fn identity(&self, path: &Path) -> io::Result<FileIdentity> {
         let metadata = std::fs::metadata(path)?;
         Ok(FileIdentity { device: metadata.dev(), inode: metadata.ino() })
