@@ -1,4 +1,6 @@
-//! The command line.
+//! The command line: what to measure, where to make the databases, where to put the results.
+//!
+//! It refuses what it does not know, so that a misspelt option never runs the whole benchmark.
 
 use std::path::PathBuf;
 

@@ -56,8 +56,9 @@ pub(crate) enum Cache {
 }
 
 /// Threads of the mixed load.
-pub(crate) const MIXED_READERS: usize = 4;
-pub(crate) const MIXED_WRITERS: usize = 2;
+pub(crate) const MIXED_THREADS: usize = 6;
+/// One of so many operations of the mixed load is a durable change.
+pub(crate) const MIXED_EVERY: usize = 20;
 /// Connections of the commit lines.
 pub(crate) const CONNECTIONS: [usize; 3] = [1, 8, 64];
 /// Threads of the point reads.
@@ -94,8 +95,12 @@ impl Workload {
             Self::Aggregate => vec![("full scan, aggregated".to_owned(), "rows/s")],
             Self::RangeScan => vec![("range scans of 1000 rows".to_owned(), "rows/s")],
             Self::Mixed => {
-                let load = format!("mixed load of {MIXED_READERS} readers and {MIXED_WRITERS} writers");
-                vec![(format!("{load}: reads"), "reads/s"), (format!("{load}: commits"), "commits/s")]
+                let reads = 100 - 100 / MIXED_EVERY;
+                let threads = counted(MIXED_THREADS, "thread");
+                vec![(
+                    format!("mixed load, {threads}, {reads} % reads, {} % commits", 100 - reads),
+                    "operations/s",
+                )]
             }
             Self::Open { large: false } => {
                 vec![("open and first query, tiny database".to_owned(), "opens/s")]
@@ -115,7 +120,7 @@ impl Workload {
             Self::FullScan => reads::full_scan::<S>(stage, fixtures)?,
             Self::Aggregate => reads::aggregate::<S>(stage, fixtures)?,
             Self::RangeScan => reads::range_scan::<S>(stage, fixtures)?,
-            Self::Mixed => return mixed::measure::<S>(stage, fixtures),
+            Self::Mixed => mixed::measure::<S>(stage, fixtures)?,
             Self::Open { large } => opening::measure::<S>(stage, fixtures, large)?,
         };
         Ok(vec![measurement])

@@ -154,8 +154,7 @@ fn traffic(results: &Results) -> String {
          | line | TwillDB fdatasyncs | read calls | write calls | bytes written | plain libSQL read calls | write calls | bytes written |\n\
          |---|---:|---:|---:|---:|---:|---:|---:|\n",
     );
-    for line in results.lines.iter().filter(|line| line.unit != "reads/s" || !line.name.starts_with("mixed"))
-    {
+    for line in &results.lines {
         let each = |side: &[Measurement], count: fn(&Measurement) -> Option<u64>| {
             let part = |measurement: &Measurement| {
                 count(measurement).map(|count| quotient(count, measurement.operations))
