@@ -224,10 +224,8 @@ impl Core {
         self.read_place(goal.extent, page, Place::Database, image)?;
         let place = Place::Spill(self.keep(image, goal.extent.lsn)?);
         let mut shard = self.index.write(number);
-        let versions = shard.entry(number).or_default();
-        match versions.iter_mut().find(|version| version.lsn == from) {
-            Some(version) => version.place = place,
-            None => versions.insert(0, Version { lsn: from, place }),
+        if !move_to_spill(shard.entry(number).or_default(), from, place) {
+            self.forget(Version { lsn: from, place });
         }
         self.indexed_pages.fetch_max(number, Ordering::AcqRel);
         Ok(())
@@ -355,6 +353,17 @@ impl Core {
     }
 }
 
+/// Says that the database file's image, of the version `from` on, is in the spill now. `false`: the version was pruned
+/// meanwhile, so nobody needs the image; entered again it would come out of order, and hide that an older one is kept.
+fn move_to_spill(versions: &mut Versions, from: Lsn, place: Place) -> bool {
+    match versions.iter_mut().find(|version| version.lsn == from) {
+        Some(version) => version.place = place,
+        None if from > Lsn::ZERO => return false,
+        None => versions.insert(0, Version { lsn: from, place }),
+    }
+    true
+}
+
 /// The LSNs whose readers find `page` in the database file, up to `newest`; `None` when there are none.
 fn database_range(versions: Option<&Versions>, newest: Lsn) -> Option<(Lsn, Lsn)> {
     let versions = versions.map(Vec::as_slice).unwrap_or_default();
@@ -474,5 +483,38 @@ impl Core {
                 tracing::warn!(%error, path = %self.path.display(), "a file lock could not be given back");
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn version(lsn: u64, place: Place) -> Version {
+        Version { lsn: Lsn::new(lsn), place }
+    }
+
+    #[test]
+    fn an_image_whose_version_was_pruned_meanwhile_is_not_entered_again() {
+        let (old, new) = (Place::Spill(0), Place::Spill(1));
+        let mut versions = vec![version(0, old), version(41, Place::Database), version(42, Place::Wal(7))];
+        let (from, _) = database_range(Some(&versions), Lsn::new(42)).unwrap();
+        assert_eq!(from, Lsn::new(41));
+        versions.remove(1);
+        assert!(!move_to_spill(&mut versions, from, new));
+        assert_eq!(versions, [version(0, old), version(42, Place::Wal(7))]);
+        assert_eq!(
+            database_range(Some(&versions), Lsn::new(43)),
+            None,
+            "the oldest image is in the spill already"
+        );
+    }
+
+    #[test]
+    fn the_image_below_the_first_version_is_entered_before_it() {
+        let place = Place::Spill(0);
+        let mut versions = vec![version(42, Place::Wal(7))];
+        assert!(move_to_spill(&mut versions, Lsn::ZERO, place));
+        assert_eq!(versions, [version(0, place), version(42, Place::Wal(7))]);
     }
 }
