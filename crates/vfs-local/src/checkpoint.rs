@@ -416,6 +416,7 @@ impl Core {
             let appending = |history: &mut crate::history::History| history.appending;
             drop(self.append_ended.wait_while(history, appending).unwrap_or_else(PoisonError::into_inner));
         }
+        drop(self.newest.swap(None));
         self.slot.close(StorageError::closed());
         self.handover.wake();
         let outcome = match self.read_only() {

@@ -26,7 +26,7 @@ use twill_vfs_trait::{Commit, Snapshot, StorageError};
 
 use crate::disk::DiskFile;
 use crate::failpoints::reach;
-use crate::history::{Extent, History};
+use crate::history::{Extent, History, Pin};
 use crate::index::{Place, Version, prune};
 use crate::storage::{Core, locked};
 use crate::turn::Turn;
@@ -93,16 +93,15 @@ impl Core {
         if !full && base.page_count == 0 && self.db_pages.load(Ordering::Acquire) == 0 {
             self.first_unwaited_commit(extent).map_err(|error| self.poison(error))?;
         }
-        let pin = {
+        let (pin, outdated) = {
             let mut history = self.history();
             history.appended = extent;
-            if !full {
-                history.durable = extent;
-            }
-            history.pin(self, extent)
+            let outdated = if full { None } else { self.move_durable(&mut history, extent) };
+            (history.pin(self, extent), outdated)
         };
         // In this order: the next writer's mark must not be taken back, or `close` would not wait for its append.
         drop(appending);
+        drop(outdated);
         drop(turn);
         if self.wal_frames() >= self.options.checkpoint_frames {
             self.signal.checkpoint();
@@ -294,6 +293,12 @@ impl Core {
         if generation.is_multiple_of(2) { even } else { odd }
     }
 
+    /// Readers see `extent` from now on. Returns the pin of the state before, to be dropped without the lock.
+    fn move_durable(&self, history: &mut History, extent: Extent) -> Option<Arc<Pin>> {
+        history.durable = extent;
+        self.newest.swap(None)
+    }
+
     fn start_sync(&self, history: &mut History) {
         history.syncing = true;
         history.generation += 1;
@@ -332,13 +337,19 @@ impl Core {
             drop(history);
             let outcome = self.sync_group(target).map_err(|error| self.poison(error));
             history = self.history();
+            let mut outdated = None;
             if outcome.is_ok() && history.poisoned.is_none() {
                 history.synced = target;
                 if self.options.synchronous == Synchronous::Full {
-                    history.durable = target;
+                    outdated = self.move_durable(&mut history, target);
                 }
             }
             self.end_sync(&mut history);
+            if outdated.is_some() {
+                drop(history);
+                drop(outdated);
+                history = self.history();
+            }
         }
     }
 

@@ -9,7 +9,7 @@
 //! 4. No [`Snapshot`](twill_vfs_trait::Snapshot) is dropped while the lock of [`History`] is held, since its pin takes it.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 
 use twill_types::{Lsn, PageSize};
 use twill_vfs_trait::StorageError;
@@ -34,8 +34,6 @@ pub(crate) struct History {
     pub(crate) synced: Extent,
     /// Pinned states: how many pins, and the state's page count.
     pub(crate) pins: BTreeMap<Lsn, (usize, u32)>,
-    /// The pin of the durable state, when a reader has it: the next reader shares it.
-    pub(crate) newest_pin: (Lsn, Weak<Pin>),
     pub(crate) syncing: bool,
     /// What the running, or else the last, sync covers.
     pub(crate) sync_target: Lsn,
@@ -54,7 +52,6 @@ impl History {
             durable: extent,
             synced: extent,
             pins: BTreeMap::new(),
-            newest_pin: (extent.lsn, Weak::new()),
             syncing: false,
             sync_target: extent.lsn,
             generation: 0,
@@ -72,20 +69,6 @@ impl History {
     pub(crate) fn pin(&mut self, core: &Arc<Core>, extent: Extent) -> Arc<Pin> {
         self.pins.entry(extent.lsn).or_insert((0, extent.page_count)).0 += 1;
         Arc::new(Pin { core: Arc::clone(core), extent })
-    }
-
-    /// A pin of the durable state.
-    pub(crate) fn pin_newest(&mut self, core: &Arc<Core>) -> Arc<Pin> {
-        let durable = self.durable;
-        // Looked at before it is upgraded: the last strong reference must not be dropped under the lock.
-        if self.newest_pin.0 == durable.lsn
-            && let Some(pin) = self.newest_pin.1.upgrade()
-        {
-            return pin;
-        }
-        let pin = self.pin(core, durable);
-        self.newest_pin = (durable.lsn, Arc::downgrade(&pin));
-        pin
     }
 
     /// Refuses writes from now on. The first cause stays.

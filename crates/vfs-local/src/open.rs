@@ -26,6 +26,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
 use std::sync::{Arc, Mutex, OnceLock};
 
+use arc_swap::ArcSwapOption;
 use twill_types::{Door, Lsn, PageSize, Synchronous, TimelineId};
 use twill_vfs_trait::{StorageError, WriterSlot};
 
@@ -395,6 +396,7 @@ impl Opening {
             checkpointing: Mutex::new(Progress { backfilled, frames_ever: 0 }),
             tail: Mutex::new(tail),
             history: Mutex::new(History::new(extent)),
+            newest: ArcSwapOption::empty(),
             synced: Default::default(),
             append_ended: Default::default(),
             index,

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 
+use arc_swap::ArcSwapOption;
 use twill_types::{Door, Epoch, Lsn, PageNo, Synchronous, TimelineId};
 use twill_vfs_trait::{
     Checkpointed, Commit, Snapshot, StateId, Storage, StorageError, Wait, WriteTicket, WriterSlot,
@@ -55,6 +56,10 @@ pub(crate) struct Core {
     pub(crate) checkpointing: Mutex<Progress>,
     pub(crate) tail: Mutex<Tail>,
     pub(crate) history: Mutex<History>,
+    /// A pin of the durable state, for every reader to share without a lock. The first reader of a state leaves it here,
+    /// and it goes when the durable state moves, both under the lock of `history`; and when the storage closes, since it
+    /// keeps the core alive.
+    pub(crate) newest: ArcSwapOption<Pin>,
     /// Waiters of even and of odd syncs.
     pub(crate) synced: [Condvar; 2],
     /// Announces that no append is under way.
@@ -92,6 +97,21 @@ pub(crate) fn medium_failed(what: String, error: io::Error) -> StorageError {
 impl Core {
     pub(crate) fn history(&self) -> MutexGuard<'_, History> {
         locked(&self.history)
+    }
+
+    /// Pins the durable state and leaves the pin for the next reader.
+    fn pin_newest(self: &Arc<Self>) -> Result<Arc<Pin>, StorageError> {
+        let mut history = self.history();
+        if history.closed {
+            return Err(StorageError::closed());
+        }
+        if let Some(pin) = self.newest.load_full() {
+            return Ok(pin);
+        }
+        let durable = history.durable;
+        let pin = history.pin(self, durable);
+        self.newest.store(Some(Arc::clone(&pin)));
+        Ok(pin)
     }
 
     pub(crate) fn snapshot_of(&self, pin: Arc<Pin>) -> Snapshot {
@@ -252,12 +272,10 @@ impl LocalFileStorage {
 impl Storage for LocalFileStorage {
     fn snapshot(&self) -> Result<Snapshot, StorageError> {
         self.core.check_unchanged()?;
-        let mut history = self.core.history();
-        if history.closed {
-            return Err(StorageError::closed());
-        }
-        let pin = history.pin_newest(&self.core);
-        drop(history);
+        let pin = match self.core.newest.load_full() {
+            Some(pin) => pin,
+            None => self.core.pin_newest()?,
+        };
         Ok(self.core.snapshot_of(pin))
     }
 
@@ -324,6 +342,7 @@ impl Storage for LocalFileStorage {
 
 impl Drop for LocalFileStorage {
     fn drop(&mut self) {
+        drop(self.core.newest.swap(None));
         self.core.slot.close(StorageError::closed());
         self.core.handover.wake();
         if let Some(Some(background)) = self.background.get() {
