@@ -221,7 +221,7 @@ mod tests {
             Workload::all().into_iter().flat_map(Workload::lines).map(|(name, _)| name).collect();
         let unique: std::collections::BTreeSet<&String> = names.iter().collect();
         assert_eq!(unique.len(), names.len());
-        assert_eq!(names.len(), 17);
+        assert_eq!(names.len(), 16);
     }
 
     #[test]

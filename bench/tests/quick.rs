@@ -12,7 +12,7 @@
 use std::path::Path;
 use std::process::{Command, Output};
 
-const LINES: usize = 17;
+const LINES: usize = 16;
 
 fn bench(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_twill-bench")).args(arguments).output().unwrap()

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use twill_engine::{Connection, Database, Params, Statement, Value, ValueRef};
+use twill_engine::{Connection, Database, Statement, ValueRef};
 
 use super::{Argument, Prepared, Reading, Session, Side, length};
 
@@ -60,13 +60,13 @@ impl Session for Connection {
 
 impl Prepared for Statement {
     fn execute(&mut self, arguments: &[Argument<'_>]) -> Result<()> {
-        Statement::execute(self, values(arguments))?;
+        self.execute_ref(&arguments.iter().map(value).collect::<Vec<_>>())?;
         Ok(())
     }
 
     fn read(&mut self, arguments: &[Argument<'_>]) -> Result<Reading> {
         let mut reading = Reading::default();
-        self.query_each(values(arguments), |row| {
+        self.query_each_ref(&arguments.iter().map(value).collect::<Vec<_>>(), |row| {
             reading.rows += 1;
             for column in 0..row.len() {
                 reading.sum += match row.get(column)? {
@@ -81,10 +81,9 @@ impl Prepared for Statement {
     }
 }
 
-fn values(arguments: &[Argument<'_>]) -> Params {
-    let value = |argument: &Argument<'_>| match argument {
-        Argument::Integer(value) => Value::Integer(*value),
-        Argument::Text(value) => Value::Text((*value).to_owned()),
-    };
-    Params::Positional(arguments.iter().map(value).collect())
+fn value<'a>(argument: &Argument<'a>) -> ValueRef<'a> {
+    match argument {
+        Argument::Integer(value) => ValueRef::Integer(*value),
+        Argument::Text(value) => ValueRef::Text(value),
+    }
 }

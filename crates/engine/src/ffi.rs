@@ -6,6 +6,10 @@
 
 #![expect(unsafe_code, reason = "the one module of this crate that calls libSQL's C interface itself")]
 
+mod kept;
+
+pub(crate) use kept::Sqlite;
+
 use std::ffi::{CStr, CString, c_int};
 use std::ptr::NonNull;
 

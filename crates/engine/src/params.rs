@@ -12,6 +12,7 @@ use rusqlite::types::{ToSql, ToSqlOutput, ValueRef as SqlRef};
 use twill_types::Value;
 
 use crate::Error;
+use crate::row::ValueRef;
 
 /// Values for a statement's parameters.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -92,30 +93,47 @@ from_tuple!(A: 0, B: 1, C: 2, D: 3, E: 4, F: 5, G: 6);
 from_tuple!(A: 0, B: 1, C: 2, D: 3, E: 4, F: 5, G: 6, H: 7);
 
 /// A value on its way into SQLite, borrowed.
-pub(crate) struct Bound<'a>(pub(crate) &'a Value);
+pub(crate) struct Bound<'a>(pub(crate) ValueRef<'a>);
+
+/// The values of one call, owned by the caller or borrowed from it.
+#[derive(Clone, Copy)]
+pub(crate) enum Binding<'a> {
+    Owned(&'a Params),
+    Borrowed(&'a [ValueRef<'a>]),
+}
+
+impl Binding<'_> {
+    pub(crate) const NONE: Self = Self::Borrowed(&[]);
+}
 
 impl ToSql for Bound<'_> {
     fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
         Ok(ToSqlOutput::Borrowed(match self.0 {
-            Value::Null => SqlRef::Null,
-            Value::Integer(value) => SqlRef::Integer(*value),
-            Value::Real(value) => SqlRef::Real(*value),
-            Value::Text(value) => SqlRef::Text(value.as_bytes()),
-            Value::Blob(value) => SqlRef::Blob(value),
+            ValueRef::Null => SqlRef::Null,
+            ValueRef::Integer(value) => SqlRef::Integer(value),
+            ValueRef::Real(value) => SqlRef::Real(value),
+            ValueRef::Text(value) => SqlRef::Text(value.as_bytes()),
+            ValueRef::Blob(value) => SqlRef::Blob(value),
         }))
     }
 }
 
 /// Binds every parameter of a statement.
-pub(crate) fn bind(statement: &mut Statement<'_>, params: &Params) -> Result<(), Error> {
+pub(crate) fn bind(statement: &mut Statement<'_>, params: Binding<'_>) -> Result<(), Error> {
     match params {
-        Params::None => bind_positional(statement, &[]),
-        Params::Positional(values) => bind_positional(statement, values),
-        Params::Named(values) => bind_named(statement, values),
+        Binding::Borrowed(values) => bind_positional(statement, values.iter().copied()),
+        Binding::Owned(Params::None) => bind_positional(statement, std::iter::empty()),
+        Binding::Owned(Params::Positional(values)) => {
+            bind_positional(statement, values.iter().map(ValueRef::from))
+        }
+        Binding::Owned(Params::Named(values)) => bind_named(statement, values),
     }
 }
 
-fn bind_positional(statement: &mut Statement<'_>, values: &[Value]) -> Result<(), Error> {
+fn bind_positional<'v>(
+    statement: &mut Statement<'_>,
+    values: impl ExactSizeIterator<Item = ValueRef<'v>>,
+) -> Result<(), Error> {
     let expected = statement.parameter_count();
     if values.len() < expected {
         let missing = values.len() + 1;
@@ -132,7 +150,7 @@ fn bind_positional(statement: &mut Statement<'_>, values: &[Value]) -> Result<()
             values.len()
         )));
     }
-    for (index, value) in values.iter().enumerate() {
+    for (index, value) in values.enumerate() {
         statement.raw_bind_parameter(index + 1, Bound(value))?;
     }
     Ok(())
@@ -149,7 +167,7 @@ fn bind_named(statement: &mut Statement<'_>, values: &[(String, Value)]) -> Resu
         {
             return Err(Error::misuse(format!("parameter {name} is given twice")));
         }
-        statement.raw_bind_parameter(index, Bound(value))?;
+        statement.raw_bind_parameter(index, Bound(value.into()))?;
     }
     match bound.iter().position(|bound| !bound) {
         None => Ok(()),

@@ -1,6 +1,6 @@
 //! The pages a transaction spilled before its commit: private to one connection, dropped at its end.
 //!
-//! The first 64 MiB live on the heap, what comes after in memory-mapped chunks of an unlinked temporary file, so that a
+//! The first 128 MiB live on the heap, what comes after in memory-mapped chunks of an unlinked temporary file, so that a
 //! bulk load larger than memory works and the commit can still hand out slices.
 //!
 //! Invariants:
@@ -13,8 +13,8 @@ use std::io::{self, Write};
 use memmap2::MmapMut;
 use twill_types::PageNo;
 
-const CHUNK_BYTES: usize = 1 << 20;
-const HEAP_CHUNKS: usize = 64;
+const CHUNK_BYTES: usize = 4 << 20;
+const HEAP_CHUNKS: usize = 32;
 
 /// Frames of one write transaction, oldest first.
 #[derive(Default)]
@@ -175,7 +175,7 @@ mod tests {
     #[test]
     fn beyond_the_heap_frames_live_in_a_file() {
         let mut frames = FrameList::default();
-        let count = 16 * (u32::try_from(HEAP_CHUNKS).unwrap() + 2);
+        let count = 64 * (u32::try_from(HEAP_CHUNKS).unwrap() + 2);
         for number in 1..=count {
             frames.put(page(number), &[number.to_le_bytes()[0]; 65536]).unwrap();
         }

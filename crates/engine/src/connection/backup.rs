@@ -57,7 +57,7 @@ impl Connection {
         pages_per_step: i32,
         progress: &mut dyn FnMut(BackupProgress) -> ControlFlow<()>,
     ) -> Result<(), Error> {
-        let backup = Backup::new(&from.sqlite, &mut to.sqlite)?;
+        let backup = Backup::new(&from.sqlite, to.sqlite.connection_mut())?;
         loop {
             match backup.step(pages_per_step)? {
                 StepResult::Done => {

@@ -9,13 +9,13 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rusqlite::{CachedStatement, Statement as SqlStatement};
+use rusqlite::Statement as SqlStatement;
 use twill_types::Value;
 use twill_vfs_trait::StateId;
 
 use super::prelock::{Slots, Word, word_of};
 use super::{Inner, State};
-use crate::params::{Params, bind};
+use crate::params::{Binding, bind};
 use crate::row::{Column, QueryResult, RowRef};
 use crate::{Error, script};
 
@@ -114,7 +114,7 @@ impl Inner {
     pub(super) fn run_one(
         self: &Arc<Self>,
         sql: &str,
-        params: &Params,
+        params: Binding<'_>,
         sink: &mut dyn Sink,
     ) -> Result<Outcome, Error> {
         let mut state = self.enter()?;
@@ -127,7 +127,7 @@ impl Inner {
         self: &Arc<Self>,
         sql: &str,
         word: Word,
-        params: &Params,
+        params: Binding<'_>,
         sink: &mut dyn Sink,
     ) -> Result<Outcome, Error> {
         let mut state = self.enter()?;
@@ -147,7 +147,7 @@ impl Inner {
             let (statement, after) = script::split_first(rest);
             rest = after;
             let mut collect = Collect::default();
-            let outcome = self.run(&mut state, statement, word_of(statement), &Params::None, &mut collect)?;
+            let outcome = self.run(&mut state, statement, word_of(statement), Binding::NONE, &mut collect)?;
             each(collect.finish(outcome))?;
         }
         Ok(())
@@ -159,7 +159,7 @@ impl Inner {
         state: &mut State,
         sql: &str,
         word: Word,
-        params: &Params,
+        params: Binding<'_>,
         sink: &mut dyn Sink,
     ) -> Result<Outcome, Error> {
         let _span = tracing::trace_span!("statement", sql).entered();
@@ -184,11 +184,11 @@ impl Inner {
         state: &mut State,
         sql: &str,
         word: Word,
-        params: &Params,
+        params: Binding<'_>,
         sink: &mut dyn Sink,
     ) -> Result<Outcome, Error> {
         let State { sqlite, write_sets, last_commit, .. } = state;
-        let mut statement = sqlite.prepare_cached(sql)?;
+        let mut statement = sqlite.lease(sql)?;
         bind(&mut statement, params)?;
         if !statement.readonly() {
             let slots = self.prelock(sqlite, write_sets, sql, word)?;
@@ -226,7 +226,7 @@ impl Inner {
                 write_sets.forget();
                 // ATTACH expires no other statement: a kept BEGIN IMMEDIATE would not lock the new database.
                 if script::first_word(sql).eq_ignore_ascii_case("attach") {
-                    sqlite.flush_prepared_statement_cache();
+                    sqlite.flush();
                 }
             }
             let settled = self.session.settle();
@@ -251,7 +251,7 @@ impl Inner {
 }
 
 /// Steps to the end, or until the sink has enough.
-fn drain(statement: &mut CachedStatement<'_>, sink: &mut dyn Sink) -> Result<(), Error> {
+fn drain(statement: &mut SqlStatement<'_>, sink: &mut dyn Sink) -> Result<(), Error> {
     let mut rows = statement.raw_query();
     while let Some(row) = rows.next()? {
         if sink.row(RowRef::live(row))?.is_break() {
@@ -262,7 +262,7 @@ fn drain(statement: &mut CachedStatement<'_>, sink: &mut dyn Sink) -> Result<(),
 }
 
 /// Steps a statement that writes to its end: the last step commits. Rows for a sink that lets them out are held back.
-fn write(statement: &mut CachedStatement<'_>, sink: &mut dyn Sink) -> Result<Option<Held>, Error> {
+fn write(statement: &mut SqlStatement<'_>, sink: &mut dyn Sink) -> Result<Option<Held>, Error> {
     let mut held = sink.lets_out().then(Held::default);
     let mut failure = None;
     let mut rows = statement.raw_query();

@@ -41,9 +41,9 @@ use twill_vfs_trait::StateId;
 
 use crate::Error;
 use crate::database::Settings;
-use crate::ffi;
+use crate::ffi::{self, Sqlite};
 use crate::metrics::Counters;
-use crate::params::Params;
+use crate::params::{Binding, Params};
 use crate::registry::Shared;
 use crate::resolver::VFS_NAME;
 use crate::row::{QueryResult, RowRef};
@@ -73,7 +73,7 @@ pub(crate) struct Inner {
 
 /// What a call owns while it runs.
 pub(crate) struct State {
-    sqlite: rusqlite::Connection,
+    sqlite: Sqlite,
     write_sets: WriteSets,
     recent: Recent,
     last_commit: Option<StateId>,
@@ -122,7 +122,8 @@ impl Connection {
         )
         .map_err(|error| Error::from(error).explained_by(&session))?;
         ffi::attach_session(&session, &sqlite);
-        sqlite.set_prepared_statement_cache_capacity(Self::STATEMENT_CACHE_DEFAULT);
+        let sqlite = Sqlite::new(sqlite);
+        sqlite.set_capacity(Self::STATEMENT_CACHE_DEFAULT);
         sqlite
             .execute_batch(&format!("PRAGMA synchronous={}", shared.synchronous.level()))
             .map_err(|error| Error::from(error).explained_by(&session))?;
@@ -167,7 +168,7 @@ impl Connection {
     /// SQLITE_MISUSE when there are several statements, or a parameter and its value do not match; otherwise the
     /// statement's own.
     pub fn execute(&self, sql: &str, params: impl Into<Params>) -> Result<u64, Error> {
-        self.inner.run_one(sql, &params.into(), &mut Discard).map(|outcome| outcome.changes)
+        self.inner.run_one(sql, Binding::Owned(&params.into()), &mut Discard).map(|outcome| outcome.changes)
     }
 
     /// Runs one statement and answers all its rows.
@@ -176,7 +177,7 @@ impl Connection {
     /// See [`Connection::execute`].
     pub fn query(&self, sql: &str, params: impl Into<Params>) -> Result<QueryResult, Error> {
         let mut collect = Collect::default();
-        let outcome = self.inner.run_one(sql, &params.into(), &mut collect)?;
+        let outcome = self.inner.run_one(sql, Binding::Owned(&params.into()), &mut collect)?;
         Ok(collect.finish(outcome))
     }
 
@@ -191,7 +192,7 @@ impl Connection {
         params: impl Into<Params>,
         each: impl FnMut(RowRef<'_>) -> Result<ControlFlow<()>, Error>,
     ) -> Result<(), Error> {
-        self.inner.run_one(sql, &params.into(), &mut Each(each)).map(drop)
+        self.inner.run_one(sql, Binding::Owned(&params.into()), &mut Each(each)).map(drop)
     }
 
     /// Runs several statements without parameters, dropping their rows. Stops at the first that fails; what ran before is
@@ -262,7 +263,7 @@ impl Connection {
     /// # Errors
     /// SQLITE_MISUSE inside a callback of this connection.
     pub fn set_statement_cache_capacity(&self, capacity: usize) -> Result<(), Error> {
-        self.inner.enter()?.sqlite.set_prepared_statement_cache_capacity(capacity);
+        self.inner.enter()?.sqlite.set_capacity(capacity);
         Ok(())
     }
 

@@ -12,8 +12,8 @@ use std::sync::Arc;
 use super::Inner;
 use super::execute::{Collect, Discard, Each, columns_of};
 use super::prelock::{Word, word_of};
-use crate::params::Params;
-use crate::row::{Column, QueryResult, RowRef};
+use crate::params::{Binding, Params};
+use crate::row::{Column, QueryResult, RowRef, ValueRef};
 use crate::{Error, script};
 
 /// One statement, prepared on a connection.
@@ -57,7 +57,7 @@ impl Statement {
     /// The statement's own; SQLITE_MISUSE when a parameter and its value do not match.
     pub fn execute(&self, params: impl Into<Params>) -> Result<u64, Error> {
         self.inner
-            .run_prepared(&self.sql, self.word, &params.into(), &mut Discard)
+            .run_prepared(&self.sql, self.word, Binding::Owned(&params.into()), &mut Discard)
             .map(|outcome| outcome.changes)
     }
 
@@ -67,7 +67,8 @@ impl Statement {
     /// See [`Statement::execute`].
     pub fn query(&self, params: impl Into<Params>) -> Result<QueryResult, Error> {
         let mut collect = Collect::default();
-        let outcome = self.inner.run_prepared(&self.sql, self.word, &params.into(), &mut collect)?;
+        let outcome =
+            self.inner.run_prepared(&self.sql, self.word, Binding::Owned(&params.into()), &mut collect)?;
         Ok(collect.finish(outcome))
     }
 
@@ -80,7 +81,31 @@ impl Statement {
         params: impl Into<Params>,
         each: impl FnMut(RowRef<'_>) -> Result<ControlFlow<()>, Error>,
     ) -> Result<(), Error> {
-        self.inner.run_prepared(&self.sql, self.word, &params.into(), &mut Each(each)).map(drop)
+        self.inner
+            .run_prepared(&self.sql, self.word, Binding::Owned(&params.into()), &mut Each(each))
+            .map(drop)
+    }
+
+    /// As [`Statement::execute`], with values by position that are borrowed: text and blobs are copied once, by libSQL.
+    ///
+    /// # Errors
+    /// See [`Statement::execute`].
+    pub fn execute_ref(&self, params: &[ValueRef<'_>]) -> Result<u64, Error> {
+        let params = Binding::Borrowed(params);
+        self.inner.run_prepared(&self.sql, self.word, params, &mut Discard).map(|outcome| outcome.changes)
+    }
+
+    /// As [`Statement::query_each`], with values by position that are borrowed.
+    ///
+    /// # Errors
+    /// See [`Statement::query_each`].
+    pub fn query_each_ref(
+        &self,
+        params: &[ValueRef<'_>],
+        each: impl FnMut(RowRef<'_>) -> Result<ControlFlow<()>, Error>,
+    ) -> Result<(), Error> {
+        let params = Binding::Borrowed(params);
+        self.inner.run_prepared(&self.sql, self.word, params, &mut Each(each)).map(drop)
     }
 
     /// The text it was prepared from.

@@ -13,7 +13,7 @@ use super::execute::Discard;
 use super::prelock::Word;
 use super::{Connection, Inner};
 use crate::Error;
-use crate::params::Params;
+use crate::params::Binding;
 
 /// When a transaction takes the writer slot.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -172,6 +172,6 @@ impl Inner {
         if state.idle.take_expired().is_some() || state.sqlite.is_autocommit() {
             return Ok(());
         }
-        self.run(&mut state, "ROLLBACK", Word::Reshape, &Params::None, &mut Discard).map(drop)
+        self.run(&mut state, "ROLLBACK", Word::Reshape, Binding::NONE, &mut Discard).map(drop)
     }
 }

@@ -343,3 +343,50 @@ fn a_file_keeps_its_rows_and_tells_its_path() {
     assert_eq!(text(&connection, "SELECT file FROM pragma_database_list"), path.to_str().unwrap());
     assert!(Place::memory().open().path().is_none());
 }
+
+#[test]
+fn borrowed_values_bind_like_owned_ones() {
+    let db = Database::open(":memory:").unwrap();
+    let connection = db.connect().unwrap();
+    connection.execute_batch("CREATE TABLE t(a, b, c, d, e)").unwrap();
+    let insert = connection.prepare("INSERT INTO t VALUES (?, ?, ?, ?, ?)").unwrap();
+    let row = [
+        ValueRef::Integer(i64::MIN),
+        ValueRef::Text("a\0b"),
+        ValueRef::Blob(&[0, 255]),
+        ValueRef::Real(-0.5),
+        ValueRef::Null,
+    ];
+    assert_eq!(insert.execute_ref(&row).unwrap(), 1);
+    assert!(insert.execute_ref(&row[..4]).unwrap_err().message().contains("parameter 5"));
+    let mut seen = 0;
+    let select = connection.prepare("SELECT * FROM t WHERE a = ?").unwrap();
+    select
+        .query_each_ref(&row[..1], |found| {
+            for (index, value) in row.iter().enumerate() {
+                assert_eq!(found.get(index)?, *value);
+            }
+            seen += 1;
+            Ok(ControlFlow::Continue(()))
+        })
+        .unwrap();
+    assert_eq!(seen, 1);
+}
+
+#[test]
+fn a_kept_statement_follows_every_change_of_the_schema() {
+    let db = Database::open(":memory:").unwrap();
+    let connection = db.connect().unwrap();
+    connection.execute_batch("CREATE TABLE t(a); INSERT INTO t VALUES (1)").unwrap();
+    for extra in ["b", "c", "d"] {
+        let before = connection.query("SELECT * FROM t", ()).unwrap();
+        let other = db.connect().unwrap();
+        other.execute_batch(&format!("ALTER TABLE t ADD COLUMN {extra} DEFAULT 7")).unwrap();
+        let after = connection.query("SELECT * FROM t", ()).unwrap();
+        assert_eq!(after.columns.len(), before.columns.len() + 1);
+        assert_eq!(after.rows[0].len(), after.columns.len());
+    }
+    connection.execute("DROP TABLE t", ()).unwrap();
+    assert!(connection.query("SELECT * FROM t", ()).is_err());
+    connection.execute("VACUUM", ()).unwrap();
+}
