@@ -19,7 +19,7 @@
 //! On a crash before the sync any prefix of the frames may be there; recovery drops those of an unfinished commit.
 
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, MutexGuard, PoisonError};
 
 use twill_types::{Lsn, PageNo, Synchronous};
 use twill_vfs_trait::{Commit, Snapshot, StorageError};
@@ -54,8 +54,14 @@ struct Appending<'a>(&'a Core);
 
 impl Drop for Appending<'_> {
     fn drop(&mut self) {
-        self.0.history().appending = false;
-        self.0.append_ended.notify_all();
+        let mut history = self.0.history();
+        history.appending = false;
+        // Only a close waits for this, and it marks the history first.
+        let closing = history.closed;
+        drop(history);
+        if closing {
+            self.0.append_ended.notify_all();
+        }
     }
 }
 
@@ -224,8 +230,8 @@ impl Core {
     fn sync_alone(&self, wal: &Arc<dyn DiskFile>) -> std::io::Result<()> {
         let mut history = self.history();
         while history.syncing {
-            let cv = self.generation_cv(history.generation);
-            history = cv.wait(history).unwrap_or_else(PoisonError::into_inner);
+            let generation = history.generation;
+            history = self.wait_for_sync(history, generation);
         }
         self.start_sync(&mut history);
         // It covers nothing that anyone waits for.
@@ -288,6 +294,19 @@ impl Core {
         }
     }
 
+    /// Sleeps until a sync of this generation may have ended.
+    fn wait_for_sync<'a>(
+        &'a self,
+        mut history: MutexGuard<'a, History>,
+        generation: u64,
+    ) -> MutexGuard<'a, History> {
+        *history.sleepers(generation) += 1;
+        let mut history =
+            self.generation_cv(generation).wait(history).unwrap_or_else(PoisonError::into_inner);
+        *history.sleepers(generation) -= 1;
+        history
+    }
+
     fn generation_cv(&self, generation: u64) -> &std::sync::Condvar {
         let [even, odd] = &self.synced;
         if generation.is_multiple_of(2) { even } else { odd }
@@ -307,11 +326,18 @@ impl Core {
     /// Wakes the sync's own waiters, and one of the next sync's to lead it.
     fn end_sync(&self, history: &mut History) {
         history.syncing = false;
-        self.generation_cv(history.generation).notify_all();
+        let (this, next) = (history.generation, history.generation + 1);
+        // Waking nobody takes a system call all the same.
+        if *history.sleepers(this) > 0 {
+            self.generation_cv(this).notify_all();
+        }
+        if *history.sleepers(next) == 0 {
+            return;
+        }
         if history.poisoned.is_some() {
-            self.generation_cv(history.generation + 1).notify_all();
+            self.generation_cv(next).notify_all();
         } else {
-            self.generation_cv(history.generation + 1).notify_one();
+            self.generation_cv(next).notify_one();
         }
     }
 
@@ -327,8 +353,7 @@ impl Core {
             }
             if history.syncing {
                 let generation = history.generation + u64::from(lsn > history.sync_target);
-                let cv = self.generation_cv(generation);
-                history = cv.wait(history).unwrap_or_else(PoisonError::into_inner);
+                history = self.wait_for_sync(history, generation);
                 continue;
             }
             let target = history.appended;

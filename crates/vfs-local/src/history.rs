@@ -39,6 +39,8 @@ pub(crate) struct History {
     pub(crate) sync_target: Lsn,
     /// Counts syncs; waiters of odd and even ones sleep apart.
     pub(crate) generation: u64,
+    /// Who sleeps until a sync of an even, and of an odd, generation ends.
+    asleep: [u32; 2],
     pub(crate) poisoned: Option<StorageError>,
     pub(crate) closed: bool,
     /// Whether the holder of the slot is between its check of `closed` and the end of its append.
@@ -55,10 +57,17 @@ impl History {
             syncing: false,
             sync_target: extent.lsn,
             generation: 0,
+            asleep: [0; 2],
             poisoned: None,
             closed: false,
             appending: false,
         }
+    }
+
+    /// How many sleep until a sync of this generation ends.
+    pub(crate) fn sleepers(&mut self, generation: u64) -> &mut u32 {
+        let [even, odd] = &mut self.asleep;
+        if generation.is_multiple_of(2) { even } else { odd }
     }
 
     /// The pinned LSNs, ascending.

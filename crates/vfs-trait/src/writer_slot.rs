@@ -159,10 +159,15 @@ impl WriterSlot {
     }
 
     fn release(&self) {
-        let mut queue = self.lock();
-        match queue.waiting.pop_front() {
-            Some(next) => next.announce(|state| state.granted = true),
-            None => queue.held = false,
+        let next = {
+            let mut queue = self.lock();
+            let next = queue.waiting.pop_front();
+            queue.held = next.is_some();
+            next
+        };
+        // It owns the slot from the moment it left the queue; waking it takes a system call, so outside the lock.
+        if let Some(next) = next {
+            next.announce(|state| state.granted = true);
         }
     }
 
