@@ -191,7 +191,14 @@ impl Inner {
         let mut statement = sqlite.lease(sql)?;
         bind(&mut statement, params)?;
         if !statement.readonly() {
-            let slots = self.prelock(sqlite, write_sets, sql, word)?;
+            let slots = match self.prelock(sqlite, write_sets, sql, word) {
+                // A kept statement that the schema has outgrown is told so, not to try again.
+                Err(busy) if busy.is_busy() => {
+                    sqlite.prepare(sql)?;
+                    return Err(busy);
+                }
+                other => other?,
+            };
             // The commit, and the wait for its durability, is the last step.
             let outcome = tracing::trace_span!("write").in_scope(|| write(&mut statement, sink));
             drop(statement);
