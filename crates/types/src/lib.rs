@@ -12,6 +12,8 @@ mod cancel;
 pub mod door;
 mod page;
 mod position;
+#[cfg(feature = "seeded")]
+pub mod seeded;
 mod synchronous;
 mod value;
 
