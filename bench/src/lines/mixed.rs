@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use super::fixtures::Fixture;
 use super::reads::{POINT, warm_up};
-use super::{Before, Fixtures, MIXED_EVERY, MIXED_THREADS, Measurement, Picks};
+use super::{Before, Fixtures, MIXED_EVERY, MIXED_THREADS, Measurement, picks};
 use crate::side::{Argument, Prepared, Session, Side};
 use crate::stage::{Stage, Tally, Turn};
 
@@ -19,14 +19,14 @@ pub(super) fn measure<S: Side>(stage: &Stage, fixtures: &Fixtures) -> Result<Mea
     let before = Before::of(&side);
     let (tallies, elapsed) = stage.together(sessions, stage.scale.commit_time, |index, session, turn| {
         warm_up(session)?;
-        let mut picks = Picks::new(index);
+        let mut chance = picks(index);
         let mut select = session.prepare(POINT)?;
         let mut change = session.prepare(CHANGE)?;
         // Threads start their first change at different times.
         let mut count = index;
         until_over(turn, || {
             count += 1;
-            let row = [Argument::Integer(picks.next(rows))];
+            let row = [Argument::Integer(chance.range(1..=rows))];
             if count.is_multiple_of(MIXED_EVERY) { change.execute(&row) } else { select.read(&row).map(drop) }
         })
     })?;

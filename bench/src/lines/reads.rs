@@ -6,7 +6,7 @@
 use anyhow::{Result, ensure};
 
 use super::fixtures::Fixture;
-use super::{Before, Cache, Fixtures, Measurement, Picks};
+use super::{Before, Cache, Fixtures, Measurement, picks};
 use crate::side::{Argument, Prepared, Reading, Session, Side};
 use crate::stage::{Stage, Tally, Turn};
 
@@ -41,9 +41,9 @@ pub(super) fn points<S: Side>(
         set_cache(session, cache)?;
         warm_up(session)?;
         let mut select = session.prepare(POINT)?;
-        let mut picks = Picks::new(index);
+        let mut chance = picks(index);
         until_over(turn, || {
-            let reading = select.read(&[Argument::Integer(picks.next(rows))])?;
+            let reading = select.read(&[Argument::Integer(chance.range(1..=rows))])?;
             ensure!(reading.rows == 1, "a point read found {} rows", reading.rows);
             Ok((1, reading))
         })
@@ -55,9 +55,9 @@ pub(super) fn range_scan<S: Side>(stage: &Stage, fixtures: &Fixtures) -> Result<
     measure::<S>(stage, fixtures, Fixture::Large, 1, |index, session, turn| {
         warm_up(session)?;
         let mut select = session.prepare(RANGE)?;
-        let mut picks = Picks::new(index);
+        let mut chance = picks(index);
         until_over(turn, || {
-            let from = picks.next(starts);
+            let from = chance.range(1..=starts);
             let reading =
                 select.read(&[Argument::Integer(from), Argument::Integer(from + RANGE_ROWS - 1)])?;
             Ok((reading.rows, reading))

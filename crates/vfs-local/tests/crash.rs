@@ -17,32 +17,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use common::{image, page_size, read_all};
+use twill_types::seeded::Chance;
 use twill_types::{Door, PageNo, Synchronous};
 use twill_vfs_local::disk::{Fault, SimDisk};
 use twill_vfs_local::{LocalFileStorage, LocalOptions};
 use twill_vfs_trait::{Commit, PageImage, Snapshot, Storage, StorageError, Wait};
 
 const PATH: &str = "/sim/app.db";
-
-struct Chance(u64);
-
-impl Chance {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    fn below(&mut self, bound: u32) -> u32 {
-        (self.next() % u64::from(bound.max(1))) as u32
-    }
-
-    fn one_in(&mut self, bound: u32) -> bool {
-        self.below(bound) == 0
-    }
-}
 
 /// One committed state: what each page holds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -71,7 +52,7 @@ struct Broken;
 
 impl Run {
     fn new(seed: u64) -> Self {
-        let mut chance = Chance(seed);
+        let mut chance = Chance::from_seed(seed);
         let synchronous = match chance.below(4) {
             0 => Synchronous::Normal,
             _ => Synchronous::Full,
@@ -117,7 +98,7 @@ impl Run {
         }
         // The next power loss may come while it recovers.
         while self.chance.one_in(3) {
-            let at = self.disk.operations() + u64::from(self.chance.below(25));
+            let at = self.disk.operations() + self.chance.below(25);
             self.disk.fail_at(at, if self.chance.one_in(4) { Fault::Broken } else { Fault::Crash });
             drop(self.open());
             self.storage = None;
@@ -298,10 +279,10 @@ impl Run {
         if self.faults {
             for _ in 0..1 + self.chance.below(4) {
                 let fault = if self.chance.one_in(2) { Fault::NoSpace } else { Fault::Broken };
-                self.disk.fail_at(start + u64::from(self.chance.below(300)), fault);
+                self.disk.fail_at(start + self.chance.below(300), fault);
             }
         }
-        self.disk.fail_at(start + 30 + u64::from(self.chance.below(400)), Fault::Crash);
+        self.disk.fail_at(start + 30 + self.chance.below(400), Fault::Crash);
         for _ in 0..60 {
             if let Err(Broken) = self.step() {
                 break;

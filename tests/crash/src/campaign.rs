@@ -27,8 +27,8 @@ use anyhow::{Context, Result, bail, ensure};
 use serde::Serialize;
 use twill_engine::Database;
 use twill_types::Door;
+use twill_types::seeded::Chance;
 
-use crate::chance::Chance;
 use crate::examine::{Found, TransactionId, examine};
 use crate::model::Model;
 use crate::plan::{End, Needs, Planner, arming, needs};
@@ -108,7 +108,7 @@ impl Campaign {
             directory: directory.to_owned(),
             door: <dyn Door>::system(),
             seed,
-            chance: Chance::of(&[seed, 1]),
+            chance: Chance::from_seeds(&[seed, 1]),
             planner: Planner::new(seed),
             has_stock: Stock::is_installed(),
             lab: None,
@@ -171,7 +171,7 @@ impl Campaign {
             page_size: self.chance.pick(&[4096, 4096, 4096, 512, 1024, 8192, 65536]),
             auto_vacuum: self.chance.pick(&[0, 0, 1, 2]),
             rounds: 0,
-            rounds_max: i64::try_from(self.chance.within(3, 14))?,
+            rounds_max: self.chance.range(3..=14),
             stock_found: None,
             unread: false,
         })

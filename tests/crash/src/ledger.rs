@@ -13,7 +13,7 @@
 //!    its entries are deleted only together with a later `pruned` row.
 //! 2. A row with `doomed = 1` is written only where a rollback follows.
 
-use crate::chance::Chance;
+use twill_types::seeded::Chance;
 
 /// How many accounts there are.
 pub const ACCOUNTS: i64 = 12;
@@ -36,13 +36,13 @@ pub const SCHEMA: &str = "
 /// The body of an entry.
 #[must_use]
 pub fn body(worker: i64, seq: i64, part: i64) -> Vec<u8> {
-    let mut chance = Chance::of(&[worker.cast_unsigned(), seq.cast_unsigned(), part.cast_unsigned()]);
+    let mut chance = Chance::from_seeds(&[worker.cast_unsigned(), seq.cast_unsigned(), part.cast_unsigned()]);
     let len = match chance.below(20) {
-        0 => chance.within(4_000, 30_000),
-        1..=4 => chance.within(400, 3_000),
-        _ => chance.within(0, 300),
+        0 => chance.range(4_000..=30_000),
+        1..=4 => chance.range(400..=3_000),
+        _ => chance.range(0..=300),
     };
-    chance.bytes(usize::try_from(len).unwrap_or(0))
+    chance.bytes(len)
 }
 
 #[cfg(test)]

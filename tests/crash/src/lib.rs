@@ -20,7 +20,6 @@
 //! the simulation's part.
 
 pub mod campaign;
-pub mod chance;
 pub mod examine;
 pub mod ledger;
 pub mod model;

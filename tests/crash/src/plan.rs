@@ -6,9 +6,8 @@
 
 use std::time::Duration;
 
+use twill_types::seeded::Chance;
 use twill_vfs_local::FAILPOINTS;
-
-use crate::chance::Chance;
 
 /// How a round's process ends.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,15 +69,15 @@ impl Planner {
     /// Begins at a failpoint that the seed chooses.
     #[must_use]
     pub fn new(seed: u64) -> Self {
-        let at = Chance::of(&[seed, 5]).below(FAILPOINTS.len() as u64);
-        Self { next_failpoint: usize::try_from(at).unwrap_or(0), again: Vec::new() }
+        let next_failpoint = Chance::from_seeds(&[seed, 5]).index(FAILPOINTS.len());
+        Self { next_failpoint, again: Vec::new() }
     }
 
     /// The next round's end.
     pub fn choose(&mut self, chance: &mut Chance) -> End {
         match chance.below(100) {
-            0..=5 => End::Close(Duration::from_millis(chance.within(20, 120))),
-            6..=44 => End::Kill(Duration::from_millis(chance.within(1, 250))),
+            0..=5 => End::Close(Duration::from_millis(chance.range(20..=120))),
+            6..=44 => End::Kill(Duration::from_millis(chance.range(1..=250))),
             _ => self.failpoint(chance),
         }
     }
@@ -114,7 +113,7 @@ mod tests {
     #[test]
     fn every_failpoint_has_its_turn_before_any_has_two() {
         let mut planner = Planner::new(4);
-        let mut chance = Chance::new(4);
+        let mut chance = Chance::from_seed(4);
         let mut seen = std::collections::BTreeSet::new();
         while seen.len() < FAILPOINTS.len() {
             if let End::Failpoint { name, .. } = planner.choose(&mut chance) {

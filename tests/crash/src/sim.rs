@@ -22,13 +22,12 @@ use std::time::{Duration, SystemTime};
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use rusqlite::{Connection, OpenFlags};
 use serde::Serialize;
+use twill_types::seeded::Chance;
 use twill_types::{Door, Synchronous};
 use twill_vfs_local::disk::{Fault, SimDisk};
 use twill_vfs_local::{LocalFileStorage, LocalOptions};
 use twill_vfs_shim::{OpenFailure, Opened, Resolver, Session, register_vfs};
 use twill_vfs_trait::Storage;
-
-use crate::chance::Chance;
 
 const VFS: &str = "crash-sim";
 const PATH: &str = "/sim/app.db";
@@ -87,8 +86,7 @@ impl Door for StillDoor {
     }
 
     fn fill_random(&self, bytes: &mut [u8]) {
-        let random = self.chance.lock().unwrap_or_else(PoisonError::into_inner).bytes(bytes.len());
-        bytes.copy_from_slice(&random);
+        self.chance.lock().unwrap_or_else(PoisonError::into_inner).fill(bytes);
     }
 
     fn sleep(&self, duration: Duration) {
@@ -172,13 +170,13 @@ impl Drop for Life {
 
 /// The bytes of a row.
 fn bytes_of(seed: i64) -> Vec<u8> {
-    let mut chance = Chance::of(&[seed.cast_unsigned()]);
+    let mut chance = Chance::from_seeds(&[seed.cast_unsigned()]);
     let len = match chance.below(20) {
-        0 => chance.within(3_000, 12_000),
-        1..=5 => chance.within(200, 1_500),
+        0 => chance.range(3_000..=12_000),
+        1..=5 => chance.range(200..=1_500),
         _ => chance.below(100),
     };
-    chance.bytes(usize::try_from(len).unwrap_or(0))
+    chance.bytes(len)
 }
 
 fn read_state(connection: &Connection) -> Result<State> {
@@ -237,8 +235,8 @@ pub fn run(seed: u64, crashes: u64, mut progress: impl FnMut(&Tally)) -> Result<
 fn run_disk(seed: u64, tally: &mut Tally) -> Result<()> {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     tally.disks += 1;
-    let mut chance = Chance::of(&[seed, 3]);
-    let door = StillDoor { chance: Mutex::new(Chance::of(&[seed, 4])), ticks: AtomicU64::new(0) };
+    let mut chance = Chance::from_seeds(&[seed, 3]);
+    let door = StillDoor { chance: Mutex::new(Chance::from_seeds(&[seed, 4])), ticks: AtomicU64::new(0) };
     let synchronous = match chance.below(6) {
         0 => Synchronous::Normal,
         1 => Synchronous::Off,
@@ -323,7 +321,7 @@ impl Run<'_> {
     }
 
     fn options(&mut self) -> LocalOptions {
-        let checkpoint_frames = u32::try_from(self.chance.within(10, 200)).unwrap_or(100);
+        let checkpoint_frames = self.chance.range(10..=200);
         LocalOptions {
             synchronous: self.synchronous,
             checkpoint_frames,
@@ -397,11 +395,11 @@ impl Run<'_> {
         let mut state = self.newest.clone();
         state.number += 1;
         let mut sql = format!("PRAGMA user_version = {}; ", state.number);
-        let changes = if self.chance.percent(5) { 40 } else { self.chance.within(1, 8) };
+        let changes = if self.chance.percent(5) { 40 } else { self.chance.range(1..=8) };
         for _ in 0..changes {
-            let id = i64::try_from(self.chance.below(120)).unwrap_or(0);
+            let id = self.chance.below(120);
             if self.chance.percent(25) {
-                let upto = id + i64::try_from(self.chance.below(12)).unwrap_or(0);
+                let upto = id + self.chance.below(12);
                 sql.push_str(&format!("DELETE FROM thing WHERE id BETWEEN {id} AND {upto}; "));
                 state.rows.retain(|row, _| !(id..=upto).contains(row));
             } else {

@@ -21,8 +21,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use twill_engine::{Connection, Database, TransactionMode, Value};
 use twill_types::Door;
+use twill_types::seeded::Chance;
 
-use crate::chance::Chance;
 use crate::examine::examine;
 use crate::ledger::{ACCOUNTS, SCHEMA, body};
 
@@ -172,11 +172,11 @@ fn watch(database: &Database, options: &Options, stop: &AtomicBool) -> Result<()
         (SELECT count(*) FROM entry), (SELECT total(length(body)) FROM entry)";
     let door = <dyn Door>::system();
     let connection = database.connect()?;
-    let mut chance = Chance::of(&[options.seed, 99]);
+    let mut chance = Chance::from_seeds(&[options.seed, 99]);
     while !stop.load(Ordering::Acquire) {
         let transaction = connection.transaction(TransactionMode::Deferred)?;
         let first = connection.query(QUESTION, ())?.rows;
-        door.sleep(Duration::from_millis(chance.within(0, 40)));
+        door.sleep(Duration::from_millis(chance.range(0..=40)));
         let second = connection.query(QUESTION, ())?.rows;
         transaction.commit()?;
         ensure!(first == second, "a snapshot moved from {first:?} to {second:?}");
@@ -204,7 +204,7 @@ impl<'d> Writer<'d> {
             // So small that large transactions spill before they commit.
             connection.run_script("PRAGMA cache_size = 6")?;
         }
-        let chance = Chance::of(&[options.seed, worker.cast_unsigned()]);
+        let chance = Chance::from_seeds(&[options.seed, worker.cast_unsigned()]);
         let restless = options.restless;
         Ok(Self { database, connection: Arc::new(connection), worker, next: options.first, chance, restless })
     }
@@ -233,12 +233,9 @@ impl<'d> Writer<'d> {
 
     /// Inserts a transaction's rows and moves its amount.
     fn put(&mut self, seq: i64, doomed: bool) -> Result<(), twill_engine::Error> {
-        let parts = if self.chance.percent(4) { 30 } else { self.chance.below(6) };
-        let parts = i64::try_from(parts).unwrap_or(0);
-        let account =
-            |chance: &mut Chance| i64::try_from(chance.below(ACCOUNTS.cast_unsigned())).unwrap_or(0) + 1;
-        let (payer, payee) = (account(&mut self.chance), account(&mut self.chance));
-        let amount = i64::try_from(self.chance.below(100)).unwrap_or(0);
+        let parts: i64 = if self.chance.percent(4) { 30 } else { self.chance.below(6) };
+        let (payer, payee) = (self.chance.range(1..=ACCOUNTS), self.chance.range(1..=ACCOUNTS));
+        let amount: i64 = self.chance.below(100);
         self.connection.execute(
             "INSERT INTO txn(worker, seq, parts, payer, payee, amount, doomed) VALUES(?, ?, ?, ?, ?, ?, ?)",
             (self.worker, seq, parts, payer, payee, amount, doomed),
@@ -313,7 +310,7 @@ impl<'d> Writer<'d> {
     fn prune(&mut self) -> Result<()> {
         let connection = Arc::clone(&self.connection);
         let transaction = connection.transaction(TransactionMode::Immediate)?;
-        let upto = self.next - 1 - i64::try_from(self.chance.below(20)).unwrap_or(0);
+        let upto = self.next - 1 - self.chance.below(20);
         connection.execute(
             "INSERT INTO pruned VALUES(?1, ?2) ON CONFLICT(worker) DO UPDATE SET seq = max(seq, ?2)",
             (self.worker, upto),

@@ -7,9 +7,10 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use twill_types::seeded::Chance;
+
 use crate::answer::Outcome;
 use crate::generate::Generator;
-use crate::random::Random;
 use crate::shrink::shrink;
 use crate::world::{Action, Disagreement, Shape, Step, Subject, World};
 
@@ -94,7 +95,7 @@ fn episode(settings: Settings, report: &mut Report) -> Result<(), Mismatch> {
     const SHORTEST: u64 = 150;
     const SPREAD: u64 = 1200;
     // Another stream than the generator's.
-    let length = (SHORTEST + Random::new(!seed).below(SPREAD)).min(left);
+    let length = (SHORTEST + Chance::from_seed(!seed).below(SPREAD)).min(left);
     let (mut generator, shape) = Generator::new(seed);
     let world = World::new(subject, &shape).map_err(|error| Mismatch {
         seed,

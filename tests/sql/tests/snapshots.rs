@@ -17,7 +17,8 @@ use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use twill_engine::{Connection, Database, TransactionMode, Value};
-use twill_tests_sql::{Backend, Place, Random};
+use twill_tests_sql::{Backend, Place};
+use twill_types::seeded::Chance;
 
 const ACCOUNTS: i64 = 500;
 const EACH: i64 = 100;
@@ -47,9 +48,9 @@ fn integer(connection: &Connection, sql: &str) -> i64 {
     }
 }
 
-fn transfer(connection: &Connection, random: &mut Random) {
-    let (from, to) = (random.between(1, ACCOUNTS), random.between(1, ACCOUNTS));
-    let amount = random.between(1, 20);
+fn transfer(connection: &Connection, random: &mut Chance) {
+    let (from, to) = (random.range(1..=ACCOUNTS), random.range(1..=ACCOUNTS));
+    let amount = random.range(1..=20);
     let transaction = connection.transaction(TransactionMode::Immediate).unwrap();
     connection.execute("UPDATE account SET balance = balance - ?1 WHERE id = ?2", [amount, from]).unwrap();
     connection.execute("UPDATE account SET balance = balance + ?1 WHERE id = ?2", [amount, to]).unwrap();
@@ -76,7 +77,7 @@ fn totals_hold_under_many_writers_readers_and_checkpoints() {
                 let (database, running) = (&database, &running);
                 scope.spawn(move || {
                     let connection = database.connect().unwrap();
-                    let mut random = Random::new(writer);
+                    let mut random = Chance::from_seed(writer);
                     for _ in 0..TRANSFERS {
                         transfer(&connection, &mut random);
                     }
@@ -120,7 +121,7 @@ fn a_long_scan_does_not_see_commits_made_while_it_runs() {
     on_every_backend(|place| {
         let database = bank(place);
         let (reader, writer) = (database.connect().unwrap(), database.connect().unwrap());
-        let (mut rows, mut total, mut random) = (0, 0, Random::new(9));
+        let (mut rows, mut total, mut random) = (0, 0, Chance::from_seed(9));
         reader
             .query_each("SELECT id, balance FROM account NOT INDEXED", (), |row| {
                 let values = row.to_values()?;

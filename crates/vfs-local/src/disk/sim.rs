@@ -15,6 +15,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use twill_types::seeded::Chance;
+
 use super::{Access, Disk, DiskFile, FileIdentity, FileStamp, LockKind};
 
 const SECTOR: usize = 512;
@@ -62,24 +64,6 @@ struct Inode {
 enum Dirty {
     Write(usize, Vec<u8>),
     Len(usize),
-}
-
-/// A small seeded generator (splitmix64).
-struct Chance(u64);
-
-impl Chance {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    /// A number below `bound`, which is not 0.
-    fn below(&mut self, bound: usize) -> usize {
-        usize::try_from(self.next() % (bound.max(1) as u64)).unwrap_or(0)
-    }
 }
 
 struct SimFile {
@@ -194,7 +178,7 @@ impl SimDisk {
     #[must_use]
     pub fn new(seed: u64) -> Self {
         let state = State {
-            chance: Chance(seed),
+            chance: Chance::from_seed(seed),
             operations: 0,
             faults: BTreeMap::new(),
             crashed: false,

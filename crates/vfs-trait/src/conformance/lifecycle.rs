@@ -3,8 +3,9 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use twill_types::Cancel;
+use twill_types::seeded::Chance;
 
-use super::scene::{Chance, Content, Db, Draft, Names, linger, page_no, patiently, try_read, until};
+use super::scene::{Content, Db, Draft, Names, linger, page_no, pages, patiently, try_read, until};
 use super::{Ability, Backend};
 use crate::{StorageError, Wait};
 
@@ -123,7 +124,7 @@ pub(super) fn close_waits_for_what_is_in_flight<B: Backend>(backend: &B) {
 
 /// Closed with and without a checkpoint, grown, shrunk, rewritten.
 pub(super) fn a_reopened_database_holds_everything<B: Backend>(backend: &B) {
-    let mut chance = Chance::new(6);
+    let mut chance = Chance::from_seed(6);
     let mut db = Db::new(backend);
     let mut content = Content::empty();
     for round in 0..12 {
@@ -133,7 +134,7 @@ pub(super) fn a_reopened_database_holds_everything<B: Backend>(backend: &B) {
         drop(seen);
         for _ in 0..chance.below(12) {
             let count = 1 + chance.below(20);
-            let draft = Draft::new(count, chance.pages(count));
+            let draft = Draft::new(count, pages(&mut chance, count));
             content = content.after(&draft);
             if chance.one_in(2) {
                 db.commit(&draft)
@@ -247,14 +248,14 @@ pub(super) fn a_fenced_writer_acknowledges_nothing<B: Backend>(backend: &B) {
 
 /// Exactly the acknowledged commits, plus possibly later ones as a prefix, each of them whole.
 pub(super) fn a_crash_keeps_what_was_acknowledged<B: Backend>(backend: &B) {
-    let mut chance = Chance::new(7);
+    let mut chance = Chance::from_seed(7);
     let mut db = Db::new(backend);
     let mut states = vec![Content::empty()];
     for _ in 0..15 {
         let mut acknowledged = 0;
         for _ in 0..chance.below(8) {
             let count = 1 + chance.below(12);
-            let draft = Draft::new(count, chance.pages(count));
+            let draft = Draft::new(count, pages(&mut chance, count));
             states.push(states[states.len() - 1].after(&draft));
             let at = db.append(&draft);
             if chance.one_in(2) {

@@ -6,15 +6,16 @@
 //! 3. While durability is held back nothing shown is newer than `ceiling`, the newest state when that began.
 
 use twill_types::Lsn;
+use twill_types::seeded::Chance;
 
-use super::scene::{Chance, Content, Db, Draft, End, Names, Seeded, bytes_of, page_no, size};
+use super::scene::{Content, Db, Draft, End, Names, Seeded, bytes_of, page_no, pages, size};
 use super::{Ability, Backend, Fault};
 use crate::{PageImage, Snapshot, StorageError, Wait, WriteTicket};
 
 /// Thousands of random operations; `TWILL_SEED` and `TWILL_STEPS` repeat or lengthen a run.
 pub(super) fn random_operations_match_a_model<B: Backend>(backend: &B) {
     let seeded = Seeded::new("random_operations_match_a_model", 6000);
-    let mut chance = Chance::new(seeded.seed);
+    let mut chance = Chance::from_seed(seeded.seed);
     let mut names = Names::default();
     let mut left = seeded.steps;
     while left > 0 {
@@ -113,7 +114,7 @@ impl<'m, 'b, B: Backend> Life<'m, 'b, B> {
             1 => newest.count + 1 + self.chance.below(3),
             _ => newest.count.max(1),
         };
-        Draft::new(count, self.chance.pages(count))
+        Draft::new(count, pages(self.chance, count))
     }
 
     fn append(&mut self) {

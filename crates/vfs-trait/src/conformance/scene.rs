@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use twill_types::seeded::{Chance, mix};
 use twill_types::{Door, PageNo, PageSize};
 
 use super::{Ability, Backend, Fault};
@@ -50,12 +51,6 @@ pub(super) fn page_no(number: u32) -> PageNo {
 
 pub(super) fn size(bytes: u32) -> PageSize {
     PageSize::new(bytes).expect("a page size")
-}
-
-const fn mix(value: u64) -> u64 {
-    let value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let value = (value ^ (value >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    value ^ (value >> 31)
 }
 
 /// The bytes that `stamp` gives to a page. The stamp itself comes first.
@@ -316,38 +311,14 @@ impl Names {
     }
 }
 
-/// Chance that a seed repeats (splitmix64).
-pub(super) struct Chance(u64);
-
-impl Chance {
-    pub(super) const fn new(seed: u64) -> Self {
-        Self(seed)
+/// A random choice of pages up to `count`, ascending, at least one.
+pub(super) fn pages(chance: &mut Chance, count: u32) -> Vec<u32> {
+    let share = 1 + chance.below(6);
+    let mut pages: Vec<u32> = (1..=count).filter(|_| chance.one_in(share)).collect();
+    if pages.is_empty() {
+        pages.push(1 + chance.below(count));
     }
-
-    pub(super) const fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        mix(self.0)
-    }
-
-    /// A number below `end`.
-    pub(super) fn below(&mut self, end: u32) -> u32 {
-        u32::try_from(self.next() % u64::from(end.max(1))).expect("below a u32")
-    }
-
-    /// True once in `times`.
-    pub(super) fn one_in(&mut self, times: u32) -> bool {
-        self.below(times) == 0
-    }
-
-    /// A random choice of pages up to `count`, ascending, at least one.
-    pub(super) fn pages(&mut self, count: u32) -> Vec<u32> {
-        let share = 1 + self.below(6);
-        let mut pages: Vec<u32> = (1..=count).filter(|_| self.one_in(share)).collect();
-        if pages.is_empty() {
-            pages.push(1 + self.below(count));
-        }
-        pages
-    }
+    pages
 }
 
 /// The seed and the number of steps: from `TWILL_SEED` and `TWILL_STEPS`, or chance and `steps`. Prints the seed when

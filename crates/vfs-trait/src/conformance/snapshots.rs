@@ -3,19 +3,21 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use twill_types::seeded::Chance;
+
 use super::Backend;
-use super::scene::{Chance, Content, Db, Draft, page_no, patiently, read};
+use super::scene::{Content, Db, Draft, page_no, pages, patiently, read};
 use crate::Snapshot;
 
 /// Across many commits, shrinking and checkpoints.
 pub(super) fn a_pinned_snapshot_reads_the_same_bytes_for_ever<B: Backend>(backend: &B) {
     let db = Db::new(backend);
-    let mut chance = Chance::new(5);
+    let mut chance = Chance::from_seed(5);
     let mut content = Content::empty();
     let mut pinned: BTreeMap<u32, (Snapshot, Content)> = BTreeMap::new();
     for commit in 0..120 {
         let count = 4 + chance.below(12);
-        let draft = Draft::new(count, chance.pages(count));
+        let draft = Draft::new(count, pages(&mut chance, count));
         content = content.after(&draft);
         let at = db.commit(&draft);
         if commit % 7 == 0 {

@@ -6,9 +6,10 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
+use twill_types::seeded::Chance;
 use twill_types::{Cancel, Lsn};
 
-use super::scene::{Chance, Content, Db, Draft, Seeded, page_no, patiently};
+use super::scene::{Content, Db, Draft, Seeded, page_no, pages, patiently};
 use super::{Ability, Backend};
 use crate::{Snapshot, StorageError, Wait};
 
@@ -43,7 +44,7 @@ impl Journal {
 
     fn write<B: Backend>(&self, db: &Db<'_, B>, chance: &mut Chance) {
         let cancel = Cancel::new();
-        let timeout = chance.one_in(6).then(|| Duration::from_micros(u64::from(chance.below(80))));
+        let timeout = chance.one_in(6).then(|| Duration::from_micros(chance.below(80)));
         let wait = Wait { timeout: timeout.or(patiently().timeout), cancel: Some(cancel.clone()) };
         if chance.one_in(15) {
             cancel.cancel();
@@ -62,7 +63,7 @@ impl Journal {
             return;
         }
         let count = 2 + chance.below(18);
-        let draft = Draft::new(count, chance.pages(count));
+        let draft = Draft::new(count, pages(chance, count));
         let at = draft.append(&*db.storage, ticket).unwrap();
         let other = self.commits.lock().unwrap().insert(at.lsn(), draft);
         assert!(other.is_none(), "LSN {} was given twice", at.lsn());
@@ -126,7 +127,7 @@ pub(super) fn racing_threads_match_a_replay<B: Backend>(backend: &B) {
     std::thread::scope(|scope| {
         for thread in 0..WRITERS + READERS {
             let (db, journal, writing, failed) = (&db, &journal, &writing, &failed);
-            let mut chance = Chance::new(seeded.seed ^ (u64::from(thread) << 48));
+            let mut chance = Chance::from_seed(seeded.seed ^ (u64::from(thread) << 48));
             scope.spawn(move || {
                 let _failure = Flag(failed);
                 if thread < WRITERS {

@@ -10,7 +10,7 @@ impl Generator {
     pub(super) fn transaction_control(&mut self) -> String {
         let name = self.random.pick(&["s1", "s2", "s3"]);
         let (inside, savepoints) = (self.seat().in_transaction, self.seat().savepoints);
-        if !inside && self.random.chance(70) {
+        if !inside && self.random.percent(70) {
             return self
                 .random
                 .pick(&["BEGIN", "BEGIN DEFERRED", "BEGIN IMMEDIATE", "BEGIN IMMEDIATE", "BEGIN EXCLUSIVE"])
@@ -28,7 +28,7 @@ impl Generator {
 
     fn attached(&mut self) -> String {
         if self.seat().model.attached {
-            if self.random.chance(70) { "DETACH aux" } else { "ATTACH '{aux}' AS aux" }.to_owned()
+            if self.random.percent(70) { "DETACH aux" } else { "ATTACH '{aux}' AS aux" }.to_owned()
         } else {
             match self.random.below(12) {
                 0 => "DETACH aux",
@@ -83,16 +83,16 @@ impl Generator {
             "max_page_count",
             "no_such_pragma=1",
         ];
-        if self.random.chance(50) {
+        if self.random.percent(50) {
             return format!("PRAGMA {}", self.random.pick(PLAIN));
         }
         if let Some(table) = self.table(|_| true)
-            && self.random.chance(25)
+            && self.random.percent(25)
         {
             let question = self.random.pick(&["table_info", "table_xinfo", "index_list", "foreign_key_list"]);
             return format!("PRAGMA {}.{question}({})", table.schema, table.name);
         }
-        let number = self.random.between(0, 20);
+        let number = self.random.range(0..=20);
         match self.random.below(18) {
             0 => format!("PRAGMA user_version={number}"),
             1 => format!("PRAGMA application_id={number}"),

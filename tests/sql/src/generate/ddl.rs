@@ -35,14 +35,14 @@ impl Generator {
 
     fn create_table(&mut self) -> String {
         let (_, path) = self.place();
-        let exists = if self.random.chance(10) { "IF NOT EXISTS " } else { "" };
-        if self.random.chance(8)
+        let exists = if self.random.percent(10) { "IF NOT EXISTS " } else { "" };
+        if self.random.percent(8)
             && let Some(source) = self.table(|table| table.is_plain())
         {
             return format!("CREATE TABLE {exists}{path} AS SELECT * FROM {} LIMIT 30", source.path());
         }
-        let strict = self.random.chance(12);
-        let without_rowid = self.random.chance(15);
+        let strict = self.random.percent(12);
+        let without_rowid = self.random.percent(15);
         let mut parts = vec![match self.random.below(if without_rowid { 2 } else { 5 }) {
             0 => "id TEXT PRIMARY KEY".to_owned(),
             1 if strict => "id INTEGER PRIMARY KEY".to_owned(),
@@ -55,7 +55,7 @@ impl Generator {
         for name in ["a", "b", "c", "d", "e"].iter().take(count) {
             parts.push(self.column_definition(name, strict));
         }
-        if self.random.chance(20) {
+        if self.random.percent(20) {
             let stored = self.random.pick(&["STORED", "VIRTUAL"]);
             let expression =
                 self.random.pick(&["length(a)", "a || b", "coalesce(a, b, 0)", "abs(length(b) - 3)"]);
@@ -119,10 +119,10 @@ impl Generator {
 
     fn create_index(&mut self) -> String {
         let Some(table) = self.table(|table| table.is_plain()) else { return self.create_table() };
-        let unique = if self.random.chance(15) { "UNIQUE " } else { "" };
+        let unique = if self.random.percent(15) { "UNIQUE " } else { "" };
         let mut keys = Vec::new();
         for _ in 0..=self.random.below(2) {
-            let Some(column) = self.random.of(&table.columns).cloned() else { continue };
+            let Some(column) = self.random.among(&table.columns).cloned() else { continue };
             let order = self.random.pick(&["", "", "DESC", "COLLATE NOCASE"]);
             keys.push(match self.random.below(6) {
                 0 => format!("length({})", column.name),
@@ -147,7 +147,7 @@ impl Generator {
         let scope = scope_of(&table, "");
         let (one, two) = (self.expression(&scope, 1), self.expression(&scope, 1));
         let condition = self.condition(&scope, 0);
-        let kind = if self.random.chance(10) { "TEMP " } else { "" };
+        let kind = if self.random.percent(10) { "TEMP " } else { "" };
         let (prefix, source) = if table.schema == "main" || !kind.is_empty() {
             ("", table.path())
         } else {
@@ -164,7 +164,7 @@ impl Generator {
         let names = if self.recursive { 1 } else { 3 };
         let name = self.random.below(names);
         if !self.recursive
-            && self.random.chance(15)
+            && self.random.percent(15)
             && let Some(view) =
                 self.table(|table| table.sort == crate::model::Sort::View && table.schema == "main")
             && let Some(target) = self.table(|table| table.is_plain() && table.schema == "main")
@@ -214,10 +214,10 @@ impl Generator {
     }
 
     fn drop_object(&mut self) -> String {
-        let exists = if self.random.chance(20) { "IF EXISTS " } else { "" };
+        let exists = if self.random.percent(20) { "IF EXISTS " } else { "" };
         let objects = self.seat().model.objects.clone();
-        if self.random.chance(60)
-            && let Some(object) = self.random.of(&objects)
+        if self.random.percent(60)
+            && let Some(object) = self.random.among(&objects)
         {
             let kind = if object.is_trigger { "TRIGGER" } else { "INDEX" };
             return format!("DROP {kind} {exists}{}.{}", object.schema, object.name);
@@ -245,7 +245,7 @@ impl Generator {
         let Some(table) = self.table(|table| table.is_plain()) else { return self.create_table() };
         let path = table.path();
         let column =
-            self.random.of(&table.columns).map_or_else(|| "a".to_owned(), |column| column.name.clone());
+            self.random.among(&table.columns).map_or_else(|| "a".to_owned(), |column| column.name.clone());
         match self.random.below(8) {
             0 => {
                 let to = self.random.below(5);

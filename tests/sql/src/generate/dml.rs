@@ -26,8 +26,8 @@ impl Generator {
             Sort::Rowid | Sort::WithoutRowid => {}
         }
         if table.rows > ROWS_MAX {
-            let divisor = self.random.between(2, 4);
-            if !table.has_rowid() || self.random.chance(10) {
+            let divisor = self.random.range(2..=4);
+            if !table.has_rowid() || self.random.percent(10) {
                 return format!("DELETE FROM {}", table.path());
             }
             return format!("DELETE FROM {} WHERE rowid % {divisor} = 0", table.path());
@@ -59,7 +59,7 @@ impl Generator {
     /// The columns an insert names: nearly all that can be written.
     fn some_columns(&mut self, table: &Table) -> Vec<Column> {
         let mut columns = table.writable();
-        if columns.len() > 1 && self.random.chance(25) {
+        if columns.len() > 1 && self.random.percent(25) {
             columns.remove(self.random.index(columns.len()));
         }
         columns
@@ -69,7 +69,7 @@ impl Generator {
         let values: Vec<String> = columns
             .iter()
             .map(|column| {
-                if column.key && column.kind == Kind::Integer && self.random.chance(60) {
+                if column.key && column.kind == Kind::Integer && self.random.percent(60) {
                     return "NULL".to_owned();
                 }
                 self.value(if column.name == "id" { Kind::Integer } else { column.kind })
@@ -79,7 +79,7 @@ impl Generator {
     }
 
     fn returning(&mut self, table: &Table) -> String {
-        if !self.random.chance(15) {
+        if !self.random.percent(15) {
             return String::new();
         }
         let scope = scope_of(table, "");
@@ -89,7 +89,7 @@ impl Generator {
     fn insert(&mut self, table: &Table) -> String {
         let columns = self.some_columns(table);
         let verb = self.verb();
-        let count = if self.random.chance(20) { 1 + self.random.index(15) } else { 1 };
+        let count = if self.random.percent(20) { 1 + self.random.index(15) } else { 1 };
         let rows: Vec<String> = (0..count).map(|_| self.row(&columns)).collect();
         let returning = self.returning(table);
         format!("{verb} {}({}) VALUES {}{returning}", table.path(), names(&columns), rows.join(", "))
@@ -138,10 +138,10 @@ impl Generator {
     fn upsert(&mut self, table: &Table) -> String {
         let columns = table.writable();
         let row = self.row(&columns);
-        let Some(set) = self.random.of(&columns).map(|column| column.name.clone()) else {
+        let Some(set) = self.random.among(&columns).map(|column| column.name.clone()) else {
             return self.insert(table);
         };
-        let target = if self.random.chance(70) { "(id)" } else { "" };
+        let target = if self.random.percent(70) { "(id)" } else { "" };
         let action = match self.random.below(4) {
             0 => "NOTHING".to_owned(),
             1 => format!("UPDATE SET {set} = excluded.{set} WHERE excluded.{set} IS NOT {set}"),
@@ -158,7 +158,7 @@ impl Generator {
 
     fn assignment(&mut self, table: &Table) -> String {
         let columns = table.writable();
-        let Some(column) = self.random.of(&columns).cloned() else { return "a = 1".to_owned() };
+        let Some(column) = self.random.among(&columns).cloned() else { return "a = 1".to_owned() };
         let scope = scope_of(table, "");
         let value = match self.random.below(4) {
             0 if !column.key => self.expression(&scope, 1),
@@ -169,17 +169,17 @@ impl Generator {
     }
 
     fn update(&mut self, table: &Table) -> String {
-        let conflict = if self.random.chance(25) {
+        let conflict = if self.random.percent(25) {
             self.random.pick(&["OR IGNORE ", "OR REPLACE ", "OR FAIL ", "OR ROLLBACK "])
         } else {
             ""
         };
         let mut set = self.assignment(table);
-        if self.random.chance(20) {
+        if self.random.percent(20) {
             set = format!("{set}, {}", self.assignment(table));
         }
         let filter =
-            if self.random.chance(8) { String::new() } else { format!(" WHERE {}", self.narrow(table, "")) };
+            if self.random.percent(8) { String::new() } else { format!(" WHERE {}", self.narrow(table, "")) };
         let returning = self.returning(table);
         format!("UPDATE {conflict}{} SET {set}{filter}{returning}", table.path())
     }
@@ -187,7 +187,7 @@ impl Generator {
     fn update_from(&mut self, table: &Table) -> String {
         let Some(other) = self.table(|table| table.is_plain()) else { return self.update(table) };
         let columns: Vec<Column> = table.writable().into_iter().filter(|column| !column.key).collect();
-        let Some(column) = self.random.of(&columns).cloned() else { return self.update(table) };
+        let Some(column) = self.random.among(&columns).cloned() else { return self.update(table) };
         format!(
             "UPDATE {} SET {} = o.a FROM (SELECT id, a FROM {} ORDER BY id, a LIMIT 5) AS o WHERE o.id = {}.id",
             table.path(),
@@ -199,7 +199,7 @@ impl Generator {
 
     fn delete(&mut self, table: &Table) -> String {
         let filter =
-            if self.random.chance(4) { String::new() } else { format!(" WHERE {}", self.narrow(table, "")) };
+            if self.random.percent(4) { String::new() } else { format!(" WHERE {}", self.narrow(table, "")) };
         let returning = self.returning(table);
         format!("DELETE FROM {}{filter}{returning}", table.path())
     }
@@ -230,7 +230,7 @@ impl Generator {
     fn boxes(&mut self, table: &Table) -> String {
         let path = table.path();
         let id = self.random.below(60);
-        let (low, width) = (self.random.between(-20, 20), self.random.between(-1, 9));
+        let (low, width) = (self.random.range(-20..=20), self.random.range(-1..=9));
         match self.random.below(8) {
             0 => format!("DELETE FROM {path} WHERE id = {id}"),
             1 => format!("DELETE FROM {path} WHERE x0 > {low} AND x1 < {}", low + 5),

@@ -48,8 +48,8 @@ pub(super) fn scope_of(table: &Table, prefix: &str) -> Vec<Named> {
 impl Generator {
     /// A literal or a parameter for a column of this kind. `wild` values do not fit the kind.
     pub(super) fn value(&mut self, kind: Kind) -> String {
-        let kind = if self.random.chance(6) { Kind::Any } else { kind };
-        if self.random.chance(6) {
+        let kind = if self.random.percent(6) { Kind::Any } else { kind };
+        if self.random.percent(6) {
             return "NULL".to_owned();
         }
         match kind {
@@ -67,7 +67,7 @@ impl Generator {
     }
 
     fn bound(&mut self, value: Value) -> Option<String> {
-        if !self.binding || !self.random.chance(35) {
+        if !self.binding || !self.random.percent(35) {
             return None;
         }
         self.params.push(value);
@@ -79,18 +79,17 @@ impl Generator {
             0 => 1_000_000_007,
             1 => -2_147_483_649,
             2 => 9_007_199_254_740_993,
-            _ => self.random.between(-4, 40),
+            _ => self.random.range(-4..=40),
         };
         self.bound(Value::Integer(value)).unwrap_or_else(|| value.to_string())
     }
 
     fn real(&mut self) -> String {
-        #[expect(clippy::cast_precision_loss, reason = "the numbers are small")]
         let value = match self.random.below(20) {
             0 => 1e300,
             1 => -0.0,
             2 => 0.1,
-            _ => self.random.between(-40, 80) as f64 / 4.0,
+            _ => f64::from(self.random.range(-40..=80)) / 4.0,
         };
         self.bound(Value::Real(value)).unwrap_or_else(|| format!("{value:?}"))
     }
@@ -109,16 +108,14 @@ impl Generator {
             // Overflow pages.
             0 => {
                 let length = 1 + self.random.index(100_000);
-                let byte = u8::try_from(self.random.below(128)).unwrap_or(0);
+                let byte = self.random.below(128_u8);
                 self.bound(Value::Blob(vec![byte; length]))
                     .unwrap_or_else(|| format!("replace(hex(zeroblob({})), '00', 'q{byte}')", length / 4))
             }
             1..=3 => format!("zeroblob({})", self.random.below(5000)),
             _ => {
                 // Below 128, so that text made of it is valid in every encoding: the engine refuses what is not UTF-8.
-                let bytes: Vec<u8> = (0..self.random.below(12))
-                    .map(|_| u8::try_from(self.random.below(128)).unwrap_or(0))
-                    .collect();
+                let bytes: Vec<u8> = (0..self.random.below(12)).map(|_| self.random.below(128_u8)).collect();
                 let text = bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
                 self.bound(Value::Blob(bytes)).unwrap_or_else(|| format!("x'{text}'"))
             }
@@ -127,20 +124,20 @@ impl Generator {
 
     /// A column in scope, cut short if it may be large.
     fn column(&mut self, scope: &[Named]) -> String {
-        let Some(named) = self.random.of(scope).cloned() else { return self.integer() };
+        let Some(named) = self.random.among(scope).cloned() else { return self.integer() };
         match named.kind {
             Kind::Integer | Kind::Real => named.text,
-            Kind::Text | Kind::Any if self.random.chance(70) => named.text,
+            Kind::Text | Kind::Any if self.random.percent(70) => named.text,
             Kind::Text | Kind::Any => format!("substr({}, 1, 20)", named.text),
-            Kind::Blob if self.random.chance(50) => format!("length({})", named.text),
+            Kind::Blob if self.random.percent(50) => format!("length({})", named.text),
             Kind::Blob => format!("hex(substr({}, 1, 8))", named.text),
         }
     }
 
     /// An expression over the scope.
     pub(super) fn expression(&mut self, scope: &[Named], depth: u32) -> String {
-        if depth == 0 || self.random.chance(25) {
-            return if self.random.chance(70) { self.column(scope) } else { self.value(Kind::Any) };
+        if depth == 0 || self.random.percent(25) {
+            return if self.random.percent(70) { self.column(scope) } else { self.value(Kind::Any) };
         }
         let deeper = depth - 1;
         match self.random.below(16) {
@@ -191,14 +188,14 @@ impl Generator {
             3 => format!("coalesce({one}, {})", self.value(Kind::Any)),
             4 => format!("ifnull({one}, {})", self.column(scope)),
             5 => format!("nullif({one}, {})", self.column(scope)),
-            6 => format!("substr({one}, {}, 5)", self.random.between(-3, 4)),
+            6 => format!("substr({one}, {}, 5)", self.random.range(-3..=4)),
             7 => format!("replace({one}, 'a', 'bb')"),
             8 => format!("instr({one}, 'a')"),
             9 => format!("round({one}, 1)"),
             10 => format!("trim({one})"),
             11 => format!("quote(substr({one}, 1, 30))"),
             12 => format!("printf('%d-%.3f-%10s', {one}, {}, {})", self.column(scope), self.column(scope)),
-            13 => format!("json_array({}, typeof({one}))", self.random.between(-4, 40)),
+            13 => format!("json_array({}, typeof({one}))", self.random.range(-4..=40)),
             14 => format!("json_extract(json_object('a', length({one}), 'b', json_array(1, 2)), '$.a')"),
             15 => format!("date('2024-02-28', '+' || abs(length({one})) || ' days')"),
             16 => format!("min({one}, {})", self.column(scope)),
@@ -211,7 +208,7 @@ impl Generator {
     /// A condition over the scope.
     pub(super) fn condition(&mut self, scope: &[Named], depth: u32) -> String {
         let column = self.column(scope);
-        if depth > 0 && self.random.chance(25) {
+        if depth > 0 && self.random.percent(25) {
             let (one, two) = (self.condition(scope, depth - 1), self.condition(scope, depth - 1));
             let operator = self.random.pick(&["AND", "OR"]);
             return format!("({one} {operator} {two})");
@@ -247,8 +244,8 @@ impl Generator {
         match self.random.below(5) {
             0 | 1 if table.has_rowid() => format!("{prefix}rowid = {}", self.integer()),
             2 if table.has_rowid() => {
-                let divisor = self.random.between(3, 9);
-                format!("{prefix}rowid % {divisor} = {}", self.random.between(0, divisor - 1))
+                let divisor = self.random.range(3..=9);
+                format!("{prefix}rowid % {divisor} = {}", self.random.range(0..=divisor - 1))
             }
             _ => self.condition(&scope, 1),
         }

@@ -15,11 +15,11 @@ mod expression;
 mod query;
 
 use twill_engine::Value;
+use twill_types::seeded::Chance;
 
 use crate::answer::{Answer, Outcome};
 use crate::client::PlainClient;
 use crate::model::{Model, Table};
-use crate::random::Random;
 use crate::world::{Action, Shape, Step};
 
 /// The text with its parameters numbered in order, and the values it names: parts of a statement may have been dropped
@@ -54,7 +54,7 @@ struct Seat {
 
 /// The stream.
 pub(crate) struct Generator {
-    random: Random,
+    random: Chance,
     seats: Vec<Seat>,
     seat: usize,
     /// Triggers may fire themselves: one trigger then, that inserts one row.
@@ -69,18 +69,18 @@ pub(crate) struct Generator {
 impl Generator {
     /// A stream, and the shape of the databases it is for.
     pub(crate) fn new(seed: u64) -> (Self, Shape) {
-        let mut random = Random::new(seed);
+        let mut random = Chance::from_seed(seed);
         let sizes = [4096, 4096, 512, 1024, 8192, 65536];
         let shape = Shape {
-            page_size: random.of(&sizes).copied().unwrap_or(4096),
-            aux_page_size: random.of(&sizes).copied().unwrap_or(4096),
-            auto_vacuum: random.of(&[0, 0, 1, 2]).copied().unwrap_or(0),
+            page_size: random.among(&sizes).copied().unwrap_or(4096),
+            aux_page_size: random.among(&sizes).copied().unwrap_or(4096),
+            auto_vacuum: random.among(&[0, 0, 1, 2]).copied().unwrap_or(0),
             encoding: random.pick(&["UTF-8", "UTF-8", "UTF-8", "UTF-16le", "UTF-16be"]),
             connections: 1 + random.index(3),
         };
         let seats = (0..shape.connections).map(|_| Seat { stale: true, ..Seat::default() }).collect();
         let generator = Self {
-            recursive: random.chance(15),
+            recursive: random.percent(15),
             random,
             seats,
             seat: 0,
@@ -95,7 +95,7 @@ impl Generator {
     /// The connection whose turn it is; the caller may refresh its model with [`Generator::refresh`].
     pub(crate) fn turn(&mut self) -> usize {
         // Mostly the same connection goes on, so that transactions get somewhere.
-        if self.random.chance(30) {
+        if self.random.percent(30) {
             self.seat = self.random.index(self.seats.len());
         }
         self.seat
@@ -151,7 +151,7 @@ impl Generator {
     }
 
     fn statement(&mut self) -> String {
-        if self.seat().in_transaction && self.random.chance(10) {
+        if self.seat().in_transaction && self.random.percent(10) {
             return self.end_of_transaction();
         }
         let few_tables = self.seat().model.tables.len() < 3;
@@ -233,7 +233,7 @@ impl Generator {
     fn table(&mut self, wanted: impl Fn(&Table) -> bool) -> Option<Table> {
         let tables: Vec<Table> =
             self.seat().model.tables.iter().filter(|table| wanted(table)).cloned().collect();
-        self.random.of(&tables).cloned()
+        self.random.among(&tables).cloned()
     }
 }
 

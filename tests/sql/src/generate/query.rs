@@ -46,14 +46,14 @@ impl Generator {
 
     fn select(&mut self, table: &Table) -> String {
         let scope = scope_of(table, "");
-        let wanted = if self.random.chance(30) {
+        let wanted = if self.random.percent(30) {
             "*".to_owned()
         } else {
             let count = 1 + self.random.index(3);
             (0..count).map(|_| self.expression(&scope, 2)).collect::<Vec<_>>().join(", ")
         };
-        let distinct = if self.random.chance(10) { "DISTINCT " } else { "" };
-        let filter = if self.random.chance(75) {
+        let distinct = if self.random.percent(10) { "DISTINCT " } else { "" };
+        let filter = if self.random.percent(75) {
             format!(" WHERE {}", self.condition(&scope, 2))
         } else {
             String::new()
@@ -72,7 +72,7 @@ impl Generator {
         };
         let (one, two) = (scope_of(table, "p."), scope_of(&other, "q."));
         let kind = self.random.pick(&["JOIN", "LEFT JOIN", "JOIN", "RIGHT JOIN", "FULL JOIN"]);
-        let (left, right) = (self.random.of(&one).cloned(), self.random.of(&two).cloned());
+        let (left, right) = (self.random.among(&one).cloned(), self.random.among(&two).cloned());
         let (Some(left), Some(right)) = (left, right) else { return self.select(table) };
         let mut both = one;
         both.extend(two);
@@ -112,8 +112,8 @@ impl Generator {
         } else {
             format!("{function}({value})")
         };
-        let having = if self.random.chance(30) { " HAVING count(*) > 1" } else { "" };
-        if self.random.chance(30) {
+        let having = if self.random.percent(30) { " HAVING count(*) > 1" } else { "" };
+        if self.random.percent(30) {
             return format!(
                 "SELECT {call}, count(*) FROM {} WHERE {}",
                 table.path(),
@@ -181,7 +181,8 @@ impl Generator {
     fn correlated(&mut self, table: &Table) -> String {
         let Some(other) = self.table(|table| table.is_plain()) else { return self.select(table) };
         let exists = self.random.pick(&["EXISTS", "NOT EXISTS"]);
-        let column = self.random.of(&table.columns).map_or("rowid", |column| column.name.as_str()).to_owned();
+        let column =
+            self.random.among(&table.columns).map_or("rowid", |column| column.name.as_str()).to_owned();
         format!(
             "SELECT length(p.{column}) FROM {} AS p WHERE {exists} (SELECT 1 FROM {} AS q WHERE q.id = p.{column}) ORDER BY 1",
             table.path(),
@@ -190,7 +191,8 @@ impl Generator {
     }
 
     fn json(&mut self, table: &Table) -> String {
-        let column = self.random.of(&table.columns).map_or("rowid", |column| column.name.as_str()).to_owned();
+        let column =
+            self.random.among(&table.columns).map_or("rowid", |column| column.name.as_str()).to_owned();
         format!(
             "SELECT j.key, j.value, j.type FROM (SELECT json_group_array(length({column})) AS d FROM {}) AS s, \
              json_each(s.d) AS j LIMIT 40",
@@ -226,7 +228,7 @@ impl Generator {
 
     fn overlap(&mut self, table: &Table) -> String {
         let path = table.path();
-        let low = self.random.between(-20, 20);
+        let low = self.random.range(-20..=20);
         match self.random.below(3) {
             0 => format!("SELECT * FROM {path} WHERE id = {}", self.random.below(60)),
             1 => format!("SELECT count(*), min(x0), max(x1) FROM {path}"),
