@@ -1,0 +1,3 @@
+//! Long runs of the simulation, and single seeds with their trace.
+
+fn main() {}
