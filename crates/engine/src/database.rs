@@ -49,8 +49,21 @@ impl Database {
     /// SQLITE_CANTOPEN names what is wrong with the URL, the file or the options; SQLITE_BUSY means another process has
     /// the file open; SQLITE_NOTADB that it is not a database.
     pub fn open(url: &str) -> Result<Self, Error> {
+        Self::open_location(Location::parse(url)?)
+    }
+
+    /// As [`Database::open`], but in this mode whatever the URL says; a bare path, which takes no parameters, gets one so.
+    ///
+    /// # Errors
+    /// See [`Database::open`].
+    pub fn open_with_mode(url: &str, mode: Mode) -> Result<Self, Error> {
+        let mut location = Location::parse(url)?;
+        location.options.mode = Some(mode);
+        Self::open_location(location)
+    }
+
+    fn open_location(Location { target, options }: Location) -> Result<Self, Error> {
         resolver::register()?;
-        let Location { target, options } = Location::parse(url)?;
         let shared = registry::open(Place::of(&target)?, &options)?;
         let Options { mode, synchronous: _, busy_timeout, idle_transaction_timeout } = options;
         let settings = Settings {

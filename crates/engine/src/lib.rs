@@ -48,7 +48,8 @@ pub use error::Error;
 pub use metrics::{Metrics, StorageMetrics};
 pub use params::Params;
 pub use row::{Column, QueryResult, RowRef, ValueRef};
-pub use url::Mode;
+pub use script::{is_blank, statement_end};
+pub use url::{Mode, file_url};
 
 pub use rusqlite::backup::Progress as BackupProgress;
 pub use rusqlite::limits::Limit;

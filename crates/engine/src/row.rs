@@ -120,6 +120,25 @@ impl<'a> RowRef<'a> {
         }
     }
 
+    /// The bytes of the text or blob in a column, counted from 0, also of text that is not UTF-8; `None` for NULL and
+    /// numbers.
+    ///
+    /// # Errors
+    /// SQLITE_RANGE when there is no such column.
+    pub fn bytes(&self, column: usize) -> Result<Option<&'a [u8]>, Error> {
+        Ok(match self.0 {
+            Source::Live(row) => match row.get_ref(column).map_err(|_| no_column(column))? {
+                SqlRef::Text(bytes) | SqlRef::Blob(bytes) => Some(bytes),
+                SqlRef::Null | SqlRef::Integer(_) | SqlRef::Real(_) => None,
+            },
+            Source::Buffered(values) => match values.get(column).ok_or_else(|| no_column(column))? {
+                Value::Text(text) => Some(text.as_bytes()),
+                Value::Blob(bytes) => Some(bytes),
+                Value::Null | Value::Integer(_) | Value::Real(_) => None,
+            },
+        })
+    }
+
     /// All values, owned.
     ///
     /// # Errors

@@ -11,7 +11,18 @@
 
 /// Splits off the first statement with its semicolon. The rest may be blank.
 pub(crate) fn split_first(sql: &str) -> (&str, &str) {
-    let bytes = sql.as_bytes();
+    statement_end(sql.as_bytes()).and_then(|end| sql.split_at_checked(end)).unwrap_or((sql, ""))
+}
+
+/// Where the first statement of a text ends: behind its semicolon. `None` while it is not complete, which semicolons in
+/// strings, comments and the body of a trigger do not make it. Semicolons before the statement belong to it.
+///
+/// ```
+/// assert_eq!(twill_engine::statement_end(b"SELECT ';'; SELECT 2"), Some(11));
+/// assert_eq!(twill_engine::statement_end(b"SELECT 'it''s"), None);
+/// ```
+#[must_use]
+pub fn statement_end(bytes: &[u8]) -> Option<usize> {
     let mut state = State::Start;
     let mut at = 0;
     while at < bytes.len() {
@@ -20,14 +31,15 @@ pub(crate) fn split_first(sql: &str) -> (&str, &str) {
         let was_start = state == State::Start;
         state = state.next(token);
         if token == Token::Semi && state == State::Start && !was_start {
-            return sql.split_at_checked(at).unwrap_or((sql, ""));
+            return Some(at);
         }
     }
-    (sql, "")
+    None
 }
 
 /// Whether there is nothing to run: white space, comments and semicolons only.
-pub(crate) fn is_blank(sql: &str) -> bool {
+#[must_use]
+pub fn is_blank(sql: &str) -> bool {
     skip_blank(sql).is_empty()
 }
 
@@ -186,6 +198,19 @@ mod tests {
             assert_eq!(pieces(sql), expected, "{sql}");
             assert_eq!(pieces(sql).concat(), sql);
         }
+    }
+
+    #[test]
+    fn a_statement_ends_behind_its_own_semicolon() {
+        let body = "CREATE TRIGGER t AFTER INSERT ON a BEGIN SELECT 1;";
+        for incomplete in ["", ";;", "SELECT 1", "SELECT ';", "SELECT 1 -- ;", "/* ; */", body] {
+            assert_eq!(statement_end(incomplete.as_bytes()), None, "{incomplete}");
+        }
+        for (complete, end) in [("SELECT 1;", 9), (";SELECT 1; x", 10), ("SELECT\n1\n; --", 10)] {
+            assert_eq!(statement_end(complete.as_bytes()), Some(end), "{complete}");
+        }
+        let whole = format!("{body} END;");
+        assert_eq!(statement_end(whole.as_bytes()), Some(whole.len()));
     }
 
     #[test]

@@ -219,8 +219,14 @@ fn checked_utf8(path: PathBuf) -> Result<PathBuf, Error> {
     Ok(path)
 }
 
-/// The canonical URL of a canonical path. Encodes what would end the path or not survive decoding.
-pub(crate) fn file_url(path: &Path) -> String {
+/// The URL of an absolute path that is UTF-8; of a canonical path, the canonical URL. Encodes what would end the path or
+/// not survive decoding, so parameters can be put behind it.
+///
+/// ```
+/// assert_eq!(twill_engine::file_url("/srv/what?.db".as_ref()), "file:///srv/what%3F.db");
+/// ```
+#[must_use]
+pub fn file_url(path: &Path) -> String {
     let mut url = String::from("file://");
     for byte in path.to_string_lossy().bytes() {
         push_encoded(&mut url, byte);

@@ -2,7 +2,7 @@
 use std::ops::ControlFlow;
 
 use crate::place::{Place, int, on_every_backend, one, text};
-use twill_engine::{Column, Database, Params, TransactionMode, Value, ValueRef};
+use twill_engine::{Column, Database, Mode, Params, TransactionMode, Value, ValueRef};
 
 const SQLITE_MISUSE: i32 = 21;
 const SQLITE_CONSTRAINT_UNIQUE: i32 = 2067;
@@ -389,4 +389,39 @@ fn a_kept_statement_follows_every_change_of_the_schema() {
     connection.execute("DROP TABLE t", ()).unwrap();
     assert!(connection.query("SELECT * FROM t", ()).is_err());
     connection.execute("VACUUM", ()).unwrap();
+}
+#[test]
+fn the_mode_of_an_open_can_be_given_beside_the_url() {
+    let place = Place::file();
+    let refused = Database::open_with_mode(&place.url, Mode::ReadWrite).unwrap_err();
+    assert_eq!(refused.code(), 14, "{refused}");
+    place.open().connect().unwrap().execute_batch("CREATE TABLE t(a); INSERT INTO t VALUES (1)").unwrap();
+    // A bare path takes no parameters, and what the URL says gives way.
+    let bare = place.url.trim_start_matches("file://").to_owned();
+    for url in [bare, format!("{}?mode=rwc", place.url)] {
+        let database = Database::open_with_mode(&url, Mode::ReadOnly).unwrap();
+        assert!(database.is_read_only());
+        let connection = database.connect().unwrap();
+        assert_eq!(int(&connection, "SELECT a FROM t"), 1);
+        assert_eq!(connection.execute("DELETE FROM t", ()).unwrap_err().code(), 8);
+    }
+}
+
+#[test]
+fn the_bytes_of_text_that_is_not_utf8_can_be_read() {
+    let connection = Place::memory().open().connect().unwrap();
+    let mut seen = Vec::new();
+    let sql = "SELECT CAST(x'61ff' AS TEXT), x'00', 'é', 1, 1.5, NULL";
+    connection
+        .query_each(sql, (), |row| {
+            assert!(row.get(0).is_err());
+            assert_eq!(row.bytes(6).unwrap_err().code(), 25);
+            for column in 0..row.len() {
+                seen.push(row.bytes(column)?.map(<[u8]>::to_vec));
+            }
+            Ok(ControlFlow::Continue(()))
+        })
+        .unwrap();
+    let expected: [Option<&[u8]>; 6] = [Some(b"a\xff"), Some(b"\0"), Some("é".as_bytes()), None, None, None];
+    assert_eq!(seen, expected.map(|bytes| bytes.map(<[u8]>::to_vec)));
 }
