@@ -95,6 +95,10 @@ impl Database {
         self.shared.path.as_deref()
     }
 
+    pub(crate) fn refuse_writes(&mut self) {
+        self.settings.read_only = true;
+    }
+
     /// Whether connections of this handle refuse writes.
     #[must_use]
     pub fn is_read_only(&self) -> bool {

@@ -51,6 +51,11 @@ impl Error {
         Self::new(ffi::SQLITE_CANTOPEN, message)
     }
 
+    pub(crate) fn at_offset(mut self, offset: Option<usize>) -> Self {
+        self.0.offset = offset;
+        self
+    }
+
     pub(crate) fn with_source(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         self.0.source = Some(source.into());
         self

@@ -6,8 +6,10 @@
 
 #![expect(unsafe_code, reason = "the one module of this crate that calls libSQL's C interface itself")]
 
+mod compiled;
 mod kept;
 
+pub(crate) use compiled::Compiled;
 pub(crate) use kept::Sqlite;
 
 use std::ffi::{CStr, CString, c_int};
@@ -141,11 +143,98 @@ fn extent(length: usize, at: usize) -> Result<(c_int, c_int), Error> {
 }
 
 fn check(connection: &Connection, code: c_int) -> Result<(), Error> {
-    if code == ffi::SQLITE_OK {
-        return Ok(());
-    }
+    if code == ffi::SQLITE_OK { Ok(()) } else { Err(error_of(connection, code)) }
+}
+
+/// The connection's error: its message, and where in the SQL it is.
+#[cold]
+fn error_of(connection: &Connection, code: c_int) -> Error {
     // SAFETY: the handle is open; the message lives until the next call on it, and is copied here.
-    let message =
-        unsafe { CStr::from_ptr(ffi::sqlite3_errmsg(connection.handle())).to_string_lossy().into_owned() };
-    Err(Error::new(code, message))
+    let (message, offset) = unsafe {
+        let message = CStr::from_ptr(ffi::sqlite3_errmsg(connection.handle())).to_string_lossy().into_owned();
+        (message, ffi::sqlite3_error_offset(connection.handle()))
+    };
+    Error::new(code, message).at_offset(usize::try_from(offset).ok())
+}
+
+/// The image of a schema's database as the connection sees it; empty for an empty database.
+pub(crate) fn serialize(connection: &Connection, schema: &str) -> Result<Vec<u8>, Error> {
+    let name = CString::new(schema).map_err(|_| Error::misuse("a name contains a NUL byte"))?;
+    if !schema_exists(connection, schema) {
+        return Err(Error::other(format!("unknown database {schema}")));
+    }
+    let mut length: i64 = 0;
+    // SAFETY: the handle is open; the image is libSQL's to free, after it was copied.
+    unsafe {
+        let image = ffi::sqlite3_serialize(connection.handle(), name.as_ptr(), &raw mut length, 0);
+        if image.is_null() {
+            // An empty database has no image; a negative length says that reading failed.
+            return match length {
+                0 => Ok(Vec::new()),
+                _ => match ffi::sqlite3_extended_errcode(connection.handle()) {
+                    ffi::SQLITE_OK => {
+                        Err(Error::new(ffi::SQLITE_NOMEM, "the image does not fit into memory"))
+                    }
+                    code => Err(error_of(connection, code)),
+                },
+            };
+        }
+        let bytes = std::slice::from_raw_parts(image, usize::try_from(length).unwrap_or(0)).to_vec();
+        ffi::sqlite3_free(image.cast());
+        Ok(bytes)
+    }
+}
+
+/// Whether a schema of this name is attached.
+pub(crate) fn schema_exists(connection: &Connection, schema: &str) -> bool {
+    (0..).map_while(|index| schema_name(connection, index)).any(|name| name.eq_ignore_ascii_case(schema))
+}
+
+/// Makes an image the content of a connection of plain libSQL's own, read-only.
+pub(crate) fn deserialize(connection: &Connection, image: &[u8]) -> Result<(), Error> {
+    let too_big = || Error::new(ffi::SQLITE_TOOBIG, "the image is too large");
+    let length = i64::try_from(image.len()).map_err(|_| too_big())?;
+    // SAFETY: the handle is open; the copy is libSQL's from here on, which frees it also when this fails.
+    let code = unsafe {
+        let copy: *mut u8 = ffi::sqlite3_malloc64(image.len().max(1) as u64).cast();
+        if copy.is_null() {
+            return Err(Error::new(ffi::SQLITE_NOMEM, "the image does not fit into memory"));
+        }
+        std::ptr::copy_nonoverlapping(image.as_ptr(), copy, image.len());
+        let flags = ffi::SQLITE_DESERIALIZE_FREEONCLOSE | ffi::SQLITE_DESERIALIZE_READONLY;
+        ffi::sqlite3_deserialize(
+            connection.handle(),
+            c"main".as_ptr(),
+            copy,
+            length,
+            length,
+            flags.unsigned_abs(),
+        )
+    };
+    check(connection, code)
+}
+
+/// A file control of a schema whose argument is an int.
+pub(crate) fn file_control(
+    connection: &Connection,
+    schema: &str,
+    operation: i32,
+    argument: i32,
+) -> Result<i32, Error> {
+    let schema = CString::new(schema).map_err(|_| Error::misuse("a name contains a NUL byte"))?;
+    let mut argument: c_int = argument;
+    // SAFETY: the handle is open, the name is a C string; callers pass only operations whose argument is an int.
+    let code = unsafe {
+        ffi::sqlite3_file_control(
+            connection.handle(),
+            schema.as_ptr(),
+            operation,
+            (&raw mut argument).cast::<std::ffi::c_void>(),
+        )
+    };
+    match code {
+        ffi::SQLITE_OK => Ok(argument),
+        // The connection's message is of another call: this one sets none.
+        code => Err(Error::new(code, ffi::code_to_str(code))),
+    }
 }

@@ -40,14 +40,15 @@ mod script;
 mod url;
 
 pub use connection::{
-    Action, Aggregate, Arguments, Blob, Change, CommitHook, Connection, FunctionOptions, InterruptHandle,
-    RollbackHook, Savepoint, Statement, Transaction, TransactionMode, UpdateHook,
+    Action, Aggregate, Arguments, Blob, Change, CommitHook, Connection, Cursor, CursorRow, Facts,
+    FunctionOptions, InterruptHandle, Ran, RollbackHook, Savepoint, Statement, Taken, Transaction,
+    TransactionMode, UpdateHook, Values,
 };
 pub use database::Database;
 pub use error::Error;
 pub use metrics::{Metrics, StorageMetrics};
 pub use params::Params;
-pub use row::{Column, QueryResult, RowRef, ValueRef};
+pub use row::{CellRef, Column, QueryResult, RowRef, ValueRef};
 pub use script::{is_blank, statement_end};
 pub use url::{Mode, file_url};
 

@@ -72,6 +72,34 @@ impl<'a> From<&'a Value> for ValueRef<'a> {
     }
 }
 
+/// One value as libSQL holds it, borrowed. Unlike in [`ValueRef`], text is bytes: SQLite does not see to it that they
+/// are UTF-8.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum CellRef<'a> {
+    /// SQL NULL.
+    Null,
+    /// A signed 64-bit integer.
+    Integer(i64),
+    /// An IEEE 754 double.
+    Real(f64),
+    /// Text in what should be UTF-8.
+    Text(&'a [u8]),
+    /// Bytes.
+    Blob(&'a [u8]),
+}
+
+impl<'a> From<ValueRef<'a>> for CellRef<'a> {
+    fn from(value: ValueRef<'a>) -> Self {
+        match value {
+            ValueRef::Null => Self::Null,
+            ValueRef::Integer(value) => Self::Integer(value),
+            ValueRef::Real(value) => Self::Real(value),
+            ValueRef::Text(value) => Self::Text(value.as_bytes()),
+            ValueRef::Blob(value) => Self::Blob(value),
+        }
+    }
+}
+
 /// One row, valid during the call it is given to.
 #[derive(Clone, Copy)]
 pub struct RowRef<'a>(Source<'a>);

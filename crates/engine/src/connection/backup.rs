@@ -39,44 +39,69 @@ impl Connection {
         let (from, mut to) = enter_both(&self.inner, &destination.inner)?;
         let waited = destination.inner.queue(&["main"])?;
         destination.inner.counters.write(waited);
-        let copied = self.copy(&from, &mut to, destination, pages_per_step, &mut progress);
-        let settled = destination.inner.session.settle();
-        destination.inner.note_commit(&mut to.last_commit);
-        copied.map_err(|error| {
-            error.explained_by(&destination.inner.session).explained_by(&self.inner.session)
-        })?;
-        settled?;
-        Ok(())
+        let source_cancel = self.inner.session.cancel();
+        let copied = copy(&from.sqlite, &mut to, pages_per_step, |told| {
+            let is_cancelled =
+                source_cancel.is_cancelled() || destination.inner.session.cancel().is_cancelled();
+            if progress(told).is_break() || is_cancelled {
+                ControlFlow::Break(())
+            } else {
+                ControlFlow::Continue(())
+            }
+        });
+        destination
+            .inner
+            .settle_copy(&mut to, copied)
+            .map_err(|error| error.explained_by(&self.inner.session))
     }
 
-    fn copy(
+    /// Copies the `main` of a connection of plain libSQL over this one's.
+    pub(super) fn copy_from(
         &self,
-        from: &State,
-        to: &mut State,
-        destination: &Self,
+        source: &rusqlite::Connection,
         pages_per_step: i32,
-        progress: &mut dyn FnMut(BackupProgress) -> ControlFlow<()>,
+        progress: impl FnMut(BackupProgress) -> ControlFlow<()>,
     ) -> Result<(), Error> {
-        let backup = Backup::new(&from.sqlite, to.sqlite.connection_mut())?;
-        loop {
-            match backup.step(pages_per_step)? {
-                StepResult::Done => {
-                    let _ = progress(backup.progress());
-                    return Ok(());
-                }
-                StepResult::More => {}
-                StepResult::Busy | StepResult::Locked | _ => {
-                    return Err(Error::new(
-                        rusqlite::ffi::SQLITE_BUSY,
-                        "database is locked: the copy could not go on",
-                    ));
-                }
+        let mut to = self.inner.enter()?;
+        let waited = self.inner.queue(&["main"])?;
+        self.inner.counters.write(waited);
+        let copied = copy(source, &mut to, pages_per_step, progress);
+        self.inner.settle_copy(&mut to, copied)
+    }
+}
+
+impl Inner {
+    fn settle_copy(&self, to: &mut State, copied: Result<(), Error>) -> Result<(), Error> {
+        let settled = self.session.settle();
+        self.note_commit(&mut to.last_commit);
+        copied.map_err(|error| error.explained_by(&self.session))?;
+        Ok(settled?)
+    }
+}
+
+fn copy(
+    from: &rusqlite::Connection,
+    to: &mut State,
+    pages_per_step: i32,
+    mut progress: impl FnMut(BackupProgress) -> ControlFlow<()>,
+) -> Result<(), Error> {
+    let backup = Backup::new(from, to.sqlite.connection_mut())?;
+    loop {
+        match backup.step(pages_per_step)? {
+            StepResult::Done => {
+                let _ = progress(backup.progress());
+                return Ok(());
             }
-            let cancelled = self.inner.session.cancel().is_cancelled()
-                || destination.inner.session.cancel().is_cancelled();
-            if progress(backup.progress()).is_break() || cancelled {
-                return Err(Error::new(rusqlite::ffi::SQLITE_INTERRUPT, "interrupted"));
+            StepResult::More => {}
+            StepResult::Busy | StepResult::Locked | _ => {
+                return Err(Error::new(
+                    rusqlite::ffi::SQLITE_BUSY,
+                    "database is locked: the copy could not go on",
+                ));
             }
+        }
+        if progress(backup.progress()).is_break() {
+            return Err(Error::new(rusqlite::ffi::SQLITE_INTERRUPT, "interrupted"));
         }
     }
 }

@@ -11,10 +11,12 @@
 
 mod backup;
 mod blob;
+mod cursor;
 mod execute;
 mod functions;
 mod hooks;
 mod idle;
+mod image;
 mod lock;
 mod prelock;
 mod recent;
@@ -22,6 +24,7 @@ mod statement;
 mod transaction;
 
 pub use blob::Blob;
+pub use cursor::{Cursor, CursorRow, Facts, Ran, Taken, Values};
 pub use functions::{Aggregate, Arguments, FunctionOptions};
 pub use hooks::{Action, Change, CommitHook, RollbackHook, UpdateHook};
 pub(crate) use idle::Watchdog;
@@ -62,6 +65,7 @@ pub struct Connection {
 pub(crate) struct Inner {
     state: CallLock<State>,
     orphans: blob::Orphans,
+    unfinalized: cursor::Unfinalized,
     interrupt: Arc<Interrupt>,
     session: Arc<Session>,
     counters: Arc<Counters>,
@@ -85,6 +89,8 @@ struct Interrupt {
     cancel: Cancel,
     /// Set after `cancel`, so that whoever finds it set knows that `cancel` needs a reset.
     requested: AtomicBool,
+    /// Whether running statements look at `requested` themselves.
+    is_precise: AtomicBool,
 }
 
 /// Interrupts a connection from another thread.
@@ -98,7 +104,9 @@ impl InterruptHandle {
     pub fn interrupt(&self) {
         self.0.cancel.cancel();
         self.0.requested.store(true, Ordering::Release);
-        self.0.sqlite.interrupt();
+        if !self.0.is_precise.load(Ordering::Acquire) {
+            self.0.sqlite.interrupt();
+        }
     }
 }
 
@@ -131,6 +139,7 @@ impl Connection {
             sqlite: sqlite.get_interrupt_handle(),
             cancel: session.cancel().clone(),
             requested: AtomicBool::new(false),
+            is_precise: AtomicBool::new(false),
         };
         let state = State {
             sqlite,
@@ -143,6 +152,7 @@ impl Connection {
             inner: Arc::new(Inner {
                 state: CallLock::new(state),
                 orphans: blob::Orphans::default(),
+                unfinalized: cursor::Unfinalized::default(),
                 interrupt: Arc::new(interrupt),
                 session,
                 counters: shared.census.enrol(),
@@ -343,6 +353,7 @@ impl Inner {
         }
         state.idle.call_begins();
         self.orphans.close_all(&state.sqlite);
+        self.unfinalized.finalize_all();
         Ok(state)
     }
 
@@ -369,6 +380,7 @@ impl Drop for Inner {
         if let Ok(state) = self.state.enter() {
             // libSQL does not close a connection that has open handles.
             self.orphans.close_all(&state.sqlite);
+            self.unfinalized.finalize_all();
         }
         self.shared.census.retire(&self.counters);
     }
