@@ -130,6 +130,7 @@ impl Database {
     #[must_use]
     pub fn metrics(&self) -> Metrics {
         let mut metrics = self.shared.census.sum();
+        metrics.delegated = self.shared.delegation.delegated();
         metrics.storage = self.shared.backend.metrics();
         metrics
     }

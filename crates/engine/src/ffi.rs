@@ -7,9 +7,11 @@
 #![expect(unsafe_code, reason = "the one module of this crate that calls libSQL's C interface itself")]
 
 mod compiled;
+mod errand;
 mod kept;
 
 pub(crate) use compiled::Compiled;
+pub(crate) use errand::{Errand, lend};
 pub(crate) use kept::Sqlite;
 
 use std::ffi::{CStr, CString, c_int};

@@ -29,6 +29,7 @@
 mod backend;
 mod connection;
 mod database;
+mod delegation;
 mod error;
 mod ffi;
 mod metrics;

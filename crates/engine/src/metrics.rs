@@ -24,6 +24,8 @@ pub struct Metrics {
     pub errors: u64,
     /// Statements that could write.
     pub writes: u64,
+    /// Statements that ran on the database's writer thread, because many connections wrote at once.
+    pub delegated: u64,
     /// Commits that changed the database and were acknowledged.
     pub commits: u64,
     /// Failures with SQLITE_BUSY, SQLITE_BUSY_SNAPSHOT included.

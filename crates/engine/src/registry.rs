@@ -21,6 +21,7 @@ use twill_vfs_trait::Storage;
 use crate::Error;
 use crate::backend::{self, Backend};
 use crate::connection::Watchdog;
+use crate::delegation::Delegation;
 use crate::metrics::Census;
 use crate::url::{Mode, Options, Target, canonical_path, file_url, memory_url};
 
@@ -63,6 +64,7 @@ pub(crate) struct Shared {
     pub(crate) door: Arc<dyn Door>,
     pub(crate) census: Census,
     pub(crate) watchdog: Arc<Watchdog>,
+    pub(crate) delegation: Arc<Delegation>,
     process: u32,
     entry: Arc<Entry>,
 }
@@ -234,6 +236,7 @@ impl Place {
             synchronous,
             read_only: mode == Mode::ReadOnly,
             watchdog: Watchdog::new(Arc::clone(&door)),
+            delegation: Delegation::new(Arc::clone(&door)),
             door,
             census: Census::default(),
             process: std::process::id(),

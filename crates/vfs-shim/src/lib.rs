@@ -13,7 +13,8 @@
 //!
 //! Invariants:
 //! 1. A commit returns SQLITE_OK only after `wait_durable` returned Ok for it; a write transaction that commits nothing
-//!    returns SQLITE_OK only after its base is durable.
+//!    returns SQLITE_OK only after its base is durable. Inside [`Session::settling_later`] both return at once, and
+//!    [`Session::settle`] waits, before anyone is told.
 //! 2. Within one read transaction every page comes from one snapshot.
 //! 3. libSQL's page cache is kept between transactions only when the state's full name is unchanged.
 //! 4. No panic crosses into C; a panic answers SQLITE_IOERR or SQLITE_INTERNAL.

@@ -8,7 +8,7 @@
 
 use std::borrow::Cow;
 use std::ffi::{CStr, CString, c_int, c_void};
-use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -26,16 +26,26 @@ pub struct Session {
     db: AtomicPtr<ffi::sqlite3>,
     cancel: Cancel,
     busy_timeout_ms: AtomicU64,
+    /// Whether commits are awaited by [`Session::settle`], not by the statement.
+    settles_later: AtomicBool,
     state: Mutex<State>,
 }
 
 #[derive(Default)]
 struct State {
     reserved: Vec<(String, WriteTicket)>,
-    /// States read under a reserved slot before anything was written, so perhaps not durable.
-    provisional: Vec<(Opened, Snapshot)>,
+    /// States that the call read or made and that are perhaps not durable.
+    provisional: Vec<Provisional>,
     last_error: Option<StorageError>,
     last_commit: Option<StateId>,
+}
+
+/// A state that is perhaps not durable.
+struct Provisional {
+    opened: Opened,
+    snapshot: Snapshot,
+    /// Whether this connection committed it.
+    is_commit: bool,
 }
 
 impl Session {
@@ -49,6 +59,7 @@ impl Session {
             db: AtomicPtr::default(),
             cancel: Cancel::new(),
             busy_timeout_ms: AtomicU64::new(0),
+            settles_later: AtomicBool::new(false),
             state: Mutex::default(),
         };
         session.set_busy_timeout(Self::DEFAULT_BUSY_TIMEOUT);
@@ -95,6 +106,14 @@ impl Session {
     /// # Errors
     /// Those of [`twill_vfs_trait::Storage::begin_write`]; nothing stays reserved then.
     pub fn prelock(&self, schemas: &[&str]) -> Result<(), StorageError> {
+        self.prelock_within(schemas, self.busy_timeout())
+    }
+
+    /// [`Session::prelock`] with a timeout of its own for each slot.
+    ///
+    /// # Errors
+    /// See there.
+    pub fn prelock_within(&self, schemas: &[&str], timeout: Duration) -> Result<(), StorageError> {
         // A new call is no retry, whatever became of the last one on this thread.
         let _stale = vfs::take_retrying();
         let mut wanted: Vec<Opened> = schemas
@@ -109,7 +128,7 @@ impl Session {
             if self.state().reserved.iter().any(|(key, _)| *key == opened.key) {
                 continue;
             }
-            let wait = Wait { timeout: Some(self.busy_timeout()), cancel: Some(self.cancel.clone()) };
+            let wait = Wait { timeout: Some(timeout), cancel: Some(self.cancel.clone()) };
             match opened.storage.begin_write(wait) {
                 Ok(ticket) => self.reserve(&opened, ticket),
                 Err(error) => {
@@ -121,16 +140,59 @@ impl Session {
         Ok(())
     }
 
-    /// Ends a call: gives reserved slots that no write used back.
-    ///
-    /// A read transaction that began under such a slot may have seen a state that is not durable yet; it is waited for.
+    /// Runs `body`, whose statements do not wait for their commits: [`Session::settle`] does, and must be called before
+    /// anyone is told. Answers the newest state that it will wait for.
+    pub fn settling_later<T>(&self, body: impl FnOnce() -> T) -> (T, Option<(Opened, Snapshot)>) {
+        /// Ends it even if the body panics.
+        struct Later<'a>(&'a AtomicBool);
+        impl Drop for Later<'_> {
+            fn drop(&mut self) {
+                self.0.store(false, Ordering::Relaxed);
+            }
+        }
+        self.settles_later.store(true, Ordering::Relaxed);
+        let later = Later(&self.settles_later);
+        let done = body();
+        drop(later);
+        self.give_back();
+        let newest = self.state().provisional.last().map(|last| (last.opened.clone(), last.snapshot.clone()));
+        (done, newest)
+    }
+
+    /// Ends a call: gives reserved slots that no write used back, and waits for what the call read or committed and is
+    /// perhaps not durable yet.
     ///
     /// # Errors
-    /// When that state did not become durable.
+    /// When such a state did not become durable.
     pub fn settle(&self) -> Result<(), StorageError> {
         self.give_back();
         let provisional = std::mem::take(&mut self.state().provisional);
-        provisional.iter().try_for_each(|(opened, snapshot)| opened.storage.wait_durable(snapshot))
+        provisional.iter().try_for_each(|Provisional { opened, snapshot, is_commit }| {
+            opened.storage.wait_durable(snapshot)?;
+            if *is_commit {
+                self.set_last_commit(snapshot.id());
+            }
+            Ok(())
+        })
+    }
+
+    /// Waits until a state of the running statement is durable; or leaves that to [`Session::settle`].
+    pub(crate) fn await_durable(
+        &self,
+        opened: &Opened,
+        snapshot: &Snapshot,
+        is_commit: bool,
+    ) -> Result<(), StorageError> {
+        if self.settles_later.load(Ordering::Relaxed) {
+            let (opened, snapshot) = (opened.clone(), snapshot.clone());
+            self.state().provisional.push(Provisional { opened, snapshot, is_commit });
+            return Ok(());
+        }
+        opened.storage.wait_durable(snapshot)?;
+        if is_commit {
+            self.set_last_commit(snapshot.id());
+        }
+        Ok(())
     }
 
     fn give_back(&self) {
@@ -173,7 +235,7 @@ impl Session {
         self.state().last_commit
     }
 
-    pub(crate) fn set_last_commit(&self, id: StateId) {
+    fn set_last_commit(&self, id: StateId) {
         self.state().last_commit = Some(id);
     }
 
@@ -188,7 +250,8 @@ impl Session {
     pub(crate) fn reserved_base(&self, opened: &Opened) -> Option<Snapshot> {
         let mut state = self.state();
         let base = state.reserved.iter().find(|(key, _)| *key == opened.key)?.1.base().clone();
-        state.provisional.push((opened.clone(), base.clone()));
+        let (opened, snapshot) = (opened.clone(), base.clone());
+        state.provisional.push(Provisional { opened, snapshot, is_commit: false });
         Some(base)
     }
 
@@ -196,7 +259,7 @@ impl Session {
         let mut state = self.state();
         let position = state.reserved.iter().position(|(key, _)| *key == opened.key)?;
         // From here on the write transaction itself waits for its base.
-        state.provisional.retain(|(other, _)| other.key != opened.key);
+        state.provisional.retain(|other| other.is_commit || other.opened.key != opened.key);
         Some(state.reserved.swap_remove(position).1)
     }
 

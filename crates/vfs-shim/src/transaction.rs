@@ -160,8 +160,7 @@ impl Transaction {
         // Until the commit is known to be durable, the page cache matches no state with a name.
         self.cached = None;
         let appended = appended?;
-        self.opened.storage.wait_durable(&appended)?;
-        self.session.set_last_commit(appended.id());
+        self.session.await_durable(&self.opened, &appended, true)?;
         self.cached = Some(appended.id());
         self.snapshot = Some(appended);
         drop(pages);
@@ -175,7 +174,7 @@ impl Transaction {
         let Some(ticket) = self.ticket.take() else { return Ok(()) };
         let base = ticket.base().clone();
         drop(ticket);
-        self.opened.storage.wait_durable(&base)
+        self.session.await_durable(&self.opened, &base, false)
     }
 
     /// Forgets the private frames and tells which pages they held.

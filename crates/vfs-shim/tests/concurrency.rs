@@ -123,6 +123,43 @@ fn without_a_reservation_a_write_retries_from_the_newest_appended_state() {
 }
 
 #[test]
+fn settling_later_moves_the_wait_and_its_outcome_out_of_the_statement() {
+    let (gate, storage) = gated("later");
+    gate.set(true);
+    let one = connect("later");
+    let appended = |sql: &str| {
+        one.session.prelock(&["main"]).unwrap();
+        let (code, newest) = one.session.settling_later(|| one.code(sql));
+        assert_eq!(code, 0);
+        newest.unwrap().1
+    };
+    let before = one.session.last_commit();
+    let first = appended("INSERT INTO t VALUES (1)");
+    assert_eq!(one.session.last_commit(), before, "not durable, so not told");
+    assert_eq!(storage.snapshot().unwrap().lsn(), Lsn::new(1));
+    std::thread::scope(|scope| {
+        let settling = scope.spawn(|| one.session.settle());
+        gate.wait_until_persisting();
+        assert!(!settling.is_finished());
+        gate.set(false);
+        settling.join().unwrap().unwrap();
+    });
+    assert_eq!(one.session.last_commit(), Some(first.id()));
+    // One that changes nothing has read a state that must become durable.
+    let again = appended("INSERT OR IGNORE INTO t VALUES (1)");
+    assert_eq!(again.id(), first.id());
+    one.session.settle().unwrap();
+    gate.fail_next(indeterminate());
+    let lost = appended("INSERT INTO t VALUES (2)");
+    assert!(matches!(one.session.settle(), Err(StorageError::Indeterminate { .. })));
+    assert_ne!(one.session.last_commit(), Some(lost.id()));
+    assert_eq!(one.rows("SELECT a FROM t"), "1", "its own cache does not show what is not durable");
+    // The next statement waits for its commit by itself again.
+    drop(one.session.settling_later(|| ()));
+    assert_ne!(one.code("INSERT INTO t VALUES (3)"), 0, "poisoned");
+}
+
+#[test]
 fn a_write_that_changes_nothing_waits_for_what_it_read() {
     let (gate, _storage) = gated("no-commit");
     gate.set(true);

@@ -33,7 +33,7 @@ use crate::examine::{Found, TransactionId, examine};
 use crate::model::Model;
 use crate::plan::{End, Needs, Planner, arming, needs};
 use crate::stock::{Stock, beside, copy_files};
-use crate::worker::Options;
+use crate::worker::{CROWD, Options};
 
 /// What was done and seen.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -181,17 +181,22 @@ impl Campaign {
         let first = lab.rounds * ROUND_STRIDE + 1;
         lab.rounds += 1;
         let synchronous = self.chance.pick(&["full", "full", "full", "normal", "off"]);
+        let workers = if matches!(need, None | Some(Needs::Writing)) && self.chance.percent(30) {
+            CROWD
+        } else {
+            WORKERS
+        };
         let options = Options {
             url: lab.url(synchronous),
             first,
-            workers: WORKERS,
+            workers,
             seed: self.chance.next(),
             page_size: lab.page_size,
             auto_vacuum: lab.auto_vacuum,
             examine: lab.unread,
             restless: need == Some(Needs::Restlessness) || self.chance.percent(20),
         };
-        lab.model.begin_round(first, WORKERS);
+        lab.model.begin_round(first, workers);
         let status = self.run_worker(lab, &options, end)?;
         let clean = status.success();
         lab.model.end_round(clean);

@@ -28,6 +28,8 @@ use crate::ledger::{ACCOUNTS, SCHEMA, body};
 
 /// SQLITE_BUSY_SNAPSHOT: a deferred transaction came too late, as SQLite has it.
 const BUSY_SNAPSHOT: i32 = 517;
+/// From so many writers on, most commits are single statements that come at once, as from the clients of a server.
+pub const CROWD: i64 = 12;
 const BUSY_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// What the command line asks for.
@@ -194,6 +196,7 @@ struct Writer<'d> {
     next: i64,
     chance: Chance,
     restless: bool,
+    crowded: bool,
 }
 
 impl<'d> Writer<'d> {
@@ -205,12 +208,17 @@ impl<'d> Writer<'d> {
             connection.run_script("PRAGMA cache_size = 6")?;
         }
         let chance = Chance::from_seeds(&[options.seed, worker.cast_unsigned()]);
-        let restless = options.restless;
-        Ok(Self { database, connection: Arc::new(connection), worker, next: options.first, chance, restless })
+        let (restless, crowded) = (options.restless, options.workers >= CROWD);
+        let connection = Arc::new(connection);
+        Ok(Self { database, connection, worker, next: options.first, chance, restless, crowded })
     }
 
     fn write_until(mut self, stop: &AtomicBool) -> Result<()> {
         while !stop.load(Ordering::Acquire) {
+            if self.crowded && !self.chance.percent(2) {
+                self.write_one_row()?;
+                continue;
+            }
             let kind = self.chance.below(if self.restless { 60 } else { 100 });
             match kind {
                 0..=7 => self.roll_back()?,

@@ -22,7 +22,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use super::prelock::{Slots, Word, word_of};
+use super::prelock::{Movable, Slots, Word, word_of};
 use super::{Connection, Inner, State};
 use crate::ffi::Compiled;
 use crate::row::CellRef;
@@ -345,15 +345,18 @@ impl Cursor {
     ) -> Result<(), Error> {
         let State { sqlite, write_sets, last_commit, .. } = state;
         let compiled = self.compiled.as_mut().ok_or_else(gone)?;
-        let slots = match inner.prelock(sqlite, write_sets, &self.sql, self.word) {
-            // A statement that the schema has outgrown is told so, not to try again.
-            Err(busy) if busy.is_busy() => {
-                sqlite.prepare(&self.sql)?;
-                return Err(busy);
-            }
-            other => other?,
-        };
-        let outcome = to_the_end(compiled, sqlite, sink);
+        // The sink is the caller's code, and stays on the caller's thread.
+        let movable = if compiled.columns() == 0 { Movable::Yes } else { Movable::No };
+        let body = || to_the_end(compiled, sqlite, sink);
+        let (slots, outcome) =
+            match inner.with_slots(sqlite, write_sets, (&self.sql, self.word), movable, body) {
+                // A statement that the schema has outgrown is told so, not to try again.
+                Err(busy) if busy.is_busy() => {
+                    sqlite.prepare(&self.sql)?;
+                    return Err(busy);
+                }
+                other => other?,
+            };
         let mut settled = Ok(());
         match slots {
             Slots::Held if outcome.is_ok() => inner.counters.write(Duration::ZERO),

@@ -13,7 +13,7 @@ use rusqlite::Statement as SqlStatement;
 use twill_types::Value;
 use twill_vfs_trait::StateId;
 
-use super::prelock::{Slots, Word, word_of};
+use super::prelock::{Movable, Slots, Word, word_of};
 use super::{Inner, State};
 use crate::params::{Binding, bind};
 use crate::row::{Column, QueryResult, RowRef};
@@ -191,7 +191,10 @@ impl Inner {
         let mut statement = sqlite.lease(sql)?;
         bind(&mut statement, params)?;
         if !statement.readonly() {
-            let slots = match self.prelock(sqlite, write_sets, sql, word) {
+            // The commit is the last step.
+            let body = || tracing::trace_span!("write").in_scope(|| write(&mut statement, sink));
+            let (slots, outcome) = match self.with_slots(sqlite, write_sets, (sql, word), Movable::Yes, body)
+            {
                 // A kept statement that the schema has outgrown is told so, not to try again.
                 Err(busy) if busy.is_busy() => {
                     sqlite.prepare(sql)?;
@@ -199,8 +202,6 @@ impl Inner {
                 }
                 other => other?,
             };
-            // The commit, and the wait for its durability, is the last step.
-            let outcome = tracing::trace_span!("write").in_scope(|| write(&mut statement, sink));
             drop(statement);
             let changes = if word == Word::Rows { sqlite.changes() } else { 0 };
             let mut settled = Ok(());

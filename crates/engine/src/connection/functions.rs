@@ -115,6 +115,7 @@ impl Connection {
         let function = AssertUnwindSafe(function);
         let called = Called { name: name.to_owned(), raised: self.inner.raised.clone() };
         let state = self.inner.enter()?;
+        self.inner.will_call_out();
         state.sqlite.create_scalar_function(name, arguments, options.flags(), move |context| {
             let function = &function;
             called.guarded(|| (function.0)(&Arguments(context))).map(to_sql)
@@ -136,6 +137,7 @@ impl Connection {
         let called = Called { name: name.to_owned(), raised: self.inner.raised.clone() };
         let adapter = Adapter { aggregate, called };
         let state = self.inner.enter()?;
+        self.inner.will_call_out();
         state.sqlite.create_aggregate_function(name, arguments, options.flags(), adapter)?;
         Ok(())
     }

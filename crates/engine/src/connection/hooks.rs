@@ -47,6 +47,7 @@ impl Connection {
     /// SQLITE_MISUSE inside a callback of this connection.
     pub fn set_update_hook(&self, hook: Option<UpdateHook>) -> Result<(), Error> {
         let state = self.inner.enter()?;
+        self.inner.will_call_out();
         state.sqlite.update_hook(hook.map(|mut hook| {
             move |action: rusqlite::hooks::Action, schema: &str, table: &str, rowid: i64| {
                 use rusqlite::hooks::Action as Sql;
@@ -67,6 +68,7 @@ impl Connection {
     /// SQLITE_MISUSE inside a callback of this connection.
     pub fn set_commit_hook(&self, hook: Option<CommitHook>) -> Result<(), Error> {
         let state = self.inner.enter()?;
+        self.inner.will_call_out();
         // libSQL's answer is the other way round: true refuses.
         state.sqlite.commit_hook(hook.map(|mut hook| move || !guarded("commit", false, &mut hook)));
         Ok(())
@@ -78,6 +80,7 @@ impl Connection {
     /// SQLITE_MISUSE inside a callback of this connection.
     pub fn set_rollback_hook(&self, hook: Option<RollbackHook>) -> Result<(), Error> {
         let state = self.inner.enter()?;
+        self.inner.will_call_out();
         state.sqlite.rollback_hook(hook.map(|mut hook| move || guarded("rollback", (), &mut hook)));
         Ok(())
     }

@@ -72,6 +72,8 @@ pub(crate) struct Inner {
     raised: functions::Raised,
     /// 0: off.
     idle_timeout_ms: AtomicU64,
+    /// Whether a statement may call code of the connection's user.
+    calls_out: AtomicBool,
     shared: Arc<Shared>,
 }
 
@@ -158,6 +160,7 @@ impl Connection {
                 counters: shared.census.enrol(),
                 raised: functions::Raised::default(),
                 idle_timeout_ms: AtomicU64::new(0),
+                calls_out: AtomicBool::new(false),
                 shared: Arc::clone(shared),
             }),
         };

@@ -11,10 +11,15 @@
 //! It refuses to run EXPLAIN for read-only statements.
 
 use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use twill_vfs_trait::StorageError;
+
 use super::Inner;
+use crate::delegation::Ended;
 use crate::{Error, ffi, script};
 
 const MAIN_INDEX: i64 = 0;
@@ -42,6 +47,13 @@ pub(super) enum Slots {
     Held,
     /// It queued this long.
     Queued(Duration),
+}
+
+/// Whether running a statement, apart from what it may call, touches nothing that belongs to the calling thread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Movable {
+    Yes,
+    No,
 }
 
 /// How a statement touches what is known.
@@ -146,28 +158,86 @@ fn explain(sqlite: &rusqlite::Connection, sql: &str) -> Result<WriteSet, Error> 
 }
 
 impl Inner {
-    /// Takes the writer slots that a statement needs.
-    pub(super) fn prelock(
+    /// Runs `body` with the writer slots that a statement needs: in a crowd of writers on the database's writer thread.
+    pub(super) fn with_slots<T>(
         &self,
         sqlite: &rusqlite::Connection,
         write_sets: &mut WriteSets,
-        sql: &str,
-        word: Word,
-    ) -> Result<Slots, Error> {
+        (sql, word): (&str, Word),
+        movable: Movable,
+        body: impl FnOnce() -> T,
+    ) -> Result<(Slots, T), Error> {
         let waited = match write_sets.of(sqlite, sql, word)? {
             WriteSet::Nothing => Duration::ZERO,
-            WriteSet::Main if !sqlite.is_autocommit() && ffi::writes_main(sqlite) => return Ok(Slots::Held),
+            WriteSet::Main if !sqlite.is_autocommit() && ffi::writes_main(sqlite) => {
+                return Ok((Slots::Held, body()));
+            }
+            WriteSet::Main if word == Word::Rows && sqlite.is_autocommit() && self.may_delegate(movable) => {
+                match self.shared.delegation.wait_here() {
+                    Some(_waiting) => self.wait_for(&["main"])?,
+                    None => return self.delegate(body),
+                }
+            }
             WriteSet::Main => self.queue(&["main"])?,
             WriteSet::Schemas(names) => {
                 let names: Vec<&str> = names.iter().map(String::as_str).collect();
                 self.queue(&names)?
             }
         };
-        Ok(Slots::Queued(waited))
+        Ok((Slots::Queued(waited), body()))
     }
 
-    /// Queues for the writer slots of these schemas.
+    /// Whether another thread may run a statement of this connection: not if that could call somebody's code.
+    fn may_delegate(&self, movable: Movable) -> bool {
+        movable == Movable::Yes
+            && !self.calls_out.load(Ordering::Relaxed)
+            && !self.session.busy_timeout().is_zero()
+    }
+
+    /// From now on this connection's statements may call code of its user, on the thread that runs them.
+    pub(super) fn will_call_out(&self) {
+        self.calls_out.store(true, Ordering::Relaxed);
+    }
+
+    /// Runs `body` with the writer slot of `main` on the database's writer thread, and leaves its durability to settle.
+    fn delegate<T>(&self, body: impl FnOnce() -> T) -> Result<(Slots, T), Error> {
+        self.shared.check_process()?;
+        let (door, timeout) = (&self.shared.door, self.session.busy_timeout());
+        let began = door.now();
+        let mut body = Some(body);
+        let mut outcome = None;
+        let errand = || {
+            let queued = door.now().saturating_sub(began);
+            let run = || -> Result<_, StorageError> {
+                self.session.prelock_within(&["main"], timeout.saturating_sub(queued))?;
+                let waited = door.now().saturating_sub(began);
+                Ok(body.take().map(|body| (waited, body())))
+            };
+            let (done, left) =
+                self.session.settling_later(|| std::panic::catch_unwind(AssertUnwindSafe(run)));
+            outcome = Some(done);
+            left
+        };
+        let ended =
+            ffi::lend(errand, |errand| self.shared.delegation.run(errand, timeout, self.session.cancel()))?;
+        match (ended, outcome, body) {
+            (Ended::Ran, Some(Ok(done)), _) => match done? {
+                Some((waited, value)) => Ok((Slots::Queued(waited), value)),
+                None => Err(Error::other("a delegated statement was run twice")),
+            },
+            (Ended::Ran, Some(Err(panic)), _) => std::panic::resume_unwind(panic),
+            (_, _, Some(body)) => Ok((Slots::Queued(self.wait_for(&["main"])?), body())),
+            (_, _, None) => Err(Error::other("a delegated statement was lost")),
+        }
+    }
+
+    /// Queues for the writer slots of these schemas, for a write that only this thread can make.
     pub(super) fn queue(&self, schemas: &[&str]) -> Result<Duration, Error> {
+        let _stranger = self.shared.delegation.wait_as_stranger();
+        self.wait_for(schemas)
+    }
+
+    fn wait_for(&self, schemas: &[&str]) -> Result<Duration, Error> {
         self.shared.check_process()?;
         let _span = tracing::trace_span!("queue", ?schemas).entered();
         let door = &self.shared.door;

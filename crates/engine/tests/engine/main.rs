@@ -14,6 +14,7 @@ mod api;
 mod callbacks;
 mod concurrency;
 mod copies;
+mod crowd;
 mod cursors;
 mod features;
 mod place;

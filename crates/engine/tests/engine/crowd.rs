@@ -1,0 +1,191 @@
+//! Many connections that write at once: what they are told, and on whose thread their callbacks run.
+
+use std::sync::Barrier;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use crate::place::{Place, int, on_every_backend};
+use twill_engine::{Connection, Database, FunctionOptions, TransactionMode, Value};
+
+const SQLITE_INTERRUPT: i32 = 9;
+const SQLITE_CONSTRAINT_UNIQUE: i32 = 2067;
+const WRITERS: usize = 16;
+
+/// Runs `write` on many connections at once, all of which queue behind a transaction first.
+fn crowd(database: &Database, write: impl Fn(usize, &Connection) + Sync) {
+    let holder = database.connect().unwrap();
+    let transaction = holder.transaction(TransactionMode::Immediate).unwrap();
+    let barrier = Barrier::new(WRITERS + 1);
+    std::thread::scope(|scope| {
+        for writer in 0..WRITERS {
+            let (barrier, write) = (&barrier, &write);
+            scope.spawn(move || {
+                let connection = database.connect().unwrap();
+                barrier.wait();
+                write(writer, &connection);
+            });
+        }
+        barrier.wait();
+        // Time for them to queue.
+        std::thread::sleep(Duration::from_millis(100));
+        transaction.commit().unwrap();
+    });
+}
+
+fn row(writer: usize, index: usize) -> i64 {
+    i64::try_from(writer * 1000 + index).unwrap()
+}
+
+#[test]
+fn each_writer_of_a_crowd_is_told_its_own_outcome() {
+    on_every_backend(|place| {
+        let database = place.open();
+        let connection = database.connect().unwrap();
+        connection.execute("CREATE TABLE t(id INTEGER PRIMARY KEY, n INTEGER UNIQUE)", ()).unwrap();
+        crowd(&database, |writer, connection| {
+            for index in 0..20 {
+                let n = row(writer, index);
+                assert_eq!(connection.execute("INSERT INTO t(n) VALUES(?)", [n]).unwrap(), 1);
+                let id = connection.last_insert_rowid();
+                let found = connection.query("SELECT n FROM t WHERE id = ?", [id]).unwrap();
+                assert_eq!(found.rows, [[Value::Integer(n)]], "its own rowid, and a durable row");
+                let error = connection.execute("INSERT INTO t(n) VALUES(?)", [n]).unwrap_err();
+                assert_eq!(error.extended_code(), SQLITE_CONSTRAINT_UNIQUE);
+                let returned =
+                    connection.query("UPDATE t SET n = n WHERE n = ? RETURNING id, n", [n]).unwrap();
+                assert_eq!(returned.rows, [[Value::Integer(id), Value::Integer(n)]]);
+                assert_eq!(returned.changes, 1);
+                assert_eq!(connection.execute("DELETE FROM t WHERE n = -1", ()).unwrap(), 0);
+            }
+            assert!(connection.is_autocommit());
+            assert!(connection.last_commit().is_some());
+        });
+        assert_eq!(int(&connection, "SELECT count(*) FROM t"), i64::try_from(WRITERS * 20).unwrap());
+        assert_eq!(connection.query("PRAGMA integrity_check", ()).unwrap().rows, [["ok".into()]]);
+        let metrics = database.metrics();
+        assert!(metrics.delegated > 0, "so many writers make a crowd");
+        assert_eq!(metrics.busy, 0);
+    });
+}
+
+#[test]
+fn callbacks_run_on_the_thread_that_calls() {
+    on_every_backend(|place| {
+        let database = place.open();
+        database.connect().unwrap().execute("CREATE TABLE t(x)", ()).unwrap();
+        let (functions, hooks) = (AtomicUsize::new(0), std::sync::Arc::new(AtomicUsize::new(0)));
+        crowd(&database, |writer, connection| {
+            let home = std::thread::current().id();
+            match writer % 3 {
+                0 => connection
+                    .create_scalar_function("here", 0, FunctionOptions::default(), move |_| {
+                        Ok(Value::Integer(i64::from(std::thread::current().id() == home)))
+                    })
+                    .unwrap(),
+                1 => {
+                    let hooks = std::sync::Arc::clone(&hooks);
+                    let hook = move |_: twill_engine::Change<'_>| {
+                        hooks.fetch_add(usize::from(std::thread::current().id() == home), Ordering::SeqCst);
+                    };
+                    connection.set_update_hook(Some(Box::new(hook))).unwrap();
+                }
+                _ => {}
+            }
+            for _ in 0..10 {
+                let sql =
+                    if writer % 3 == 0 { "INSERT INTO t SELECT here()" } else { "INSERT INTO t VALUES(2)" };
+                connection.execute(sql, ()).unwrap();
+                functions.fetch_add(usize::from(writer % 3 == 0), Ordering::SeqCst);
+            }
+        });
+        let connection = database.connect().unwrap();
+        let calls = i64::try_from(functions.into_inner()).unwrap();
+        assert_eq!(int(&connection, "SELECT count(*) FROM t WHERE x = 1"), calls);
+        assert_eq!(int(&connection, "SELECT count(*) FROM t WHERE x = 0"), 0);
+        assert_eq!(hooks.load(Ordering::SeqCst), 10 * (0..WRITERS).filter(|writer| writer % 3 == 1).count());
+    });
+}
+
+#[test]
+fn transactions_and_a_crowd_take_turns() {
+    on_every_backend(|place| {
+        let database = place.open();
+        database.connect().unwrap().execute_batch("CREATE TABLE n(x); INSERT INTO n VALUES(0)").unwrap();
+        crowd(&database, |writer, connection| {
+            for _ in 0..20 {
+                if writer % 4 == 0 {
+                    let transaction = connection.transaction(TransactionMode::Immediate).unwrap();
+                    let x = int(&transaction, "SELECT x FROM n");
+                    transaction.execute("UPDATE n SET x = ?", [x + 1]).unwrap();
+                    transaction.commit().unwrap();
+                } else {
+                    connection.execute("UPDATE n SET x = x + 1", ()).unwrap();
+                }
+            }
+        });
+        assert_eq!(
+            int(&database.connect().unwrap(), "SELECT x FROM n"),
+            i64::try_from(WRITERS * 20).unwrap()
+        );
+        assert_eq!(database.metrics().busy, 0);
+    });
+}
+
+#[test]
+fn a_crowd_that_waits_too_long_or_is_interrupted_is_told_so_and_writes_nothing() {
+    on_every_backend(|place| {
+        let database = place.open();
+        let holder = database.connect().unwrap();
+        holder.execute("CREATE TABLE t(x)", ()).unwrap();
+        let transaction = holder.transaction(TransactionMode::Immediate).unwrap();
+        std::thread::scope(|scope| {
+            for writer in 0..WRITERS {
+                let database = &database;
+                scope.spawn(move || {
+                    let connection = database.connect().unwrap();
+                    let (timeout, interrupts) = (Duration::from_millis(100), writer % 2 == 0);
+                    connection.set_busy_timeout(if interrupts { timeout * 600 } else { timeout }).unwrap();
+                    let handle = connection.interrupt_handle();
+                    let done = std::sync::atomic::AtomicBool::new(false);
+                    std::thread::scope(|scope| {
+                        scope.spawn(|| {
+                            std::thread::sleep(Duration::from_millis(50));
+                            while interrupts && !done.load(Ordering::SeqCst) {
+                                handle.interrupt();
+                                std::thread::sleep(Duration::from_millis(10));
+                            }
+                        });
+                        let error = connection.execute("INSERT INTO t VALUES(1)", ()).unwrap_err();
+                        done.store(true, Ordering::SeqCst);
+                        if interrupts {
+                            assert_eq!(error.code(), SQLITE_INTERRUPT, "{error:?}");
+                        } else {
+                            assert!(error.is_busy(), "{error:?}");
+                        }
+                    });
+                    assert!(connection.is_autocommit());
+                });
+            }
+        });
+        transaction.commit().unwrap();
+        assert_eq!(int(&holder, "SELECT count(*) FROM t"), 0);
+        holder.execute("INSERT INTO t VALUES(2)", ()).unwrap();
+    });
+}
+
+#[test]
+fn a_database_closes_and_opens_again_right_after_a_crowd() {
+    let place = Place::file();
+    for round in 0..5 {
+        let database = place.open();
+        let connection = database.connect().unwrap();
+        connection.execute("CREATE TABLE IF NOT EXISTS t(x)", ()).unwrap();
+        crowd(&database, |writer, connection| {
+            connection.execute("INSERT INTO t VALUES(?)", [row(writer, round)]).unwrap();
+        });
+        drop(connection);
+        database.close().unwrap();
+    }
+    let rows = i64::try_from(WRITERS * 5).unwrap();
+    assert_eq!(int(&place.open().connect().unwrap(), "SELECT count(*) FROM t"), rows);
+}
