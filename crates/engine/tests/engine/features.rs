@@ -99,6 +99,24 @@ fn finding_out_what_a_statement_writes_leaves_the_count_of_changes_alone() {
 }
 
 #[test]
+fn explain_tells_of_the_schema_there_is_now() {
+    on_every_backend(|place| {
+        let database = place.open();
+        let (connection, other) = (database.connect().unwrap(), database.connect().unwrap());
+        connection.execute_batch("CREATE TABLE t(x, y)").unwrap();
+        let question = "EXPLAIN QUERY PLAN SELECT y FROM t WHERE x = 1";
+        let plan = || {
+            // EXPLAIN alone reads nothing, and so does not notice another's change.
+            connection.query("SELECT count(*) FROM t", ()).unwrap();
+            connection.query(question, ()).unwrap().rows[0][3].clone()
+        };
+        assert_eq!(plan(), Value::Text("SCAN t".to_owned()));
+        other.execute_batch("CREATE INDEX t_x ON t(x)").unwrap();
+        assert_eq!(plan(), Value::Text("SEARCH t USING INDEX t_x (x=?)".to_owned()));
+    });
+}
+
+#[test]
 fn pragmas_answer_the_truth() {
     on_every_backend(|place| {
         let connection = place.open().connect().unwrap();
