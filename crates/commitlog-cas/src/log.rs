@@ -1,44 +1,31 @@
 //! The log opened for writing: the handle that appends and waits, and the driver that does the work.
+//!
+//! Invariants:
+//! 1. Nothing here waits inside [`Log::append`]; everything else may be dropped at any time without changing anything.
+//! 2. Without its driver being polled, a log does nothing; a driver that is dropped tells everybody.
+//! 3. An open log that nobody appends to sends nothing.
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use twill_types::{Epoch, Lsn, TimelineId};
 
 use crate::commit::{CommitId, NewCommit, Verdict};
 use crate::error::{LogError, Outcome};
+use crate::open::Opening;
+use crate::pipeline::Pipeline;
 use crate::position::{Position, Token, WriterId};
+use crate::read::Reader;
 use crate::recover::Recovered;
+use crate::register::LogState;
+use crate::retention::{self, Raise};
+use crate::shared::Shared;
 use crate::site::Site;
-
-/// A log that is fenced but not confirmed: what it recovered may be read, nothing may be acknowledged.
-pub struct Opening {}
-
-impl Opening {
-    /// Reads the branch record, lists the log from its floor, reads the tail and fences the epoch before.
-    ///
-    /// # Errors
-    /// [`LogError::Sealed`] for a timeline that ended; otherwise that of the store or of what was read.
-    pub async fn begin(site: &Site) -> Result<Self, LogError> {
-        let _ = site;
-        unimplemented!()
-    }
-
-    /// The history from the floor to the fence.
-    #[must_use]
-    pub fn recovered(&self) -> &Recovered {
-        unimplemented!()
-    }
-
-    /// Replaces the branch record this opening began with. From here on commits may be acknowledged.
-    ///
-    /// # Errors
-    /// [`LogError::Superseded`] if the record changed meanwhile: throw away all that was recovered and begin again.
-    pub async fn confirm(self) -> Result<Opened, LogError> {
-        unimplemented!()
-    }
-}
 
 /// A log open for writing.
 pub struct Opened {
@@ -52,18 +39,41 @@ pub struct Opened {
     pub recovered: Recovered,
 }
 
-/// The handle of a log that is open for writing. Clones share one log.
+/// The handle of a log that is open for writing. Clones share one log; when the last is dropped the log closes.
 #[derive(Clone)]
-pub struct Log {}
+pub struct Log {
+    handle: Arc<Handle>,
+}
+
+struct Handle {
+    shared: Arc<Shared>,
+    writer: WriterId,
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.shared.close();
+    }
+}
 
 /// The future that does a log's work: sends, settles, acknowledges.
 #[must_use = "the log does nothing unless its driver is polled"]
-pub struct Driver {}
+pub struct Driver {
+    shared: Arc<Shared>,
+    work: BoxFuture<'static, ()>,
+}
 
 impl Future for Driver {
     type Output = ();
-    fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<()> {
-        unimplemented!()
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        self.work.poll_unpin(context)
+    }
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        self.shared.finish();
     }
 }
 
@@ -74,74 +84,116 @@ impl Log {
     /// # Errors
     /// As these two.
     pub async fn open(site: &Site) -> Result<Opened, LogError> {
-        let _ = site;
-        unimplemented!()
+        let mut attempts = site.options.open_attempts.max(1);
+        loop {
+            attempts -= 1;
+            let opened = match Opening::begin(site).await {
+                Ok(opening) => opening.confirm().await,
+                Err(error) => Err(error),
+            };
+            match opened {
+                Err(LogError::Superseded) if attempts > 0 => {}
+                opened => return opened,
+            }
+        }
+    }
+
+    pub(crate) fn start(
+        site: Arc<Site>,
+        writer: WriterId,
+        recovered: &Recovered,
+        put_took: Option<Duration>,
+    ) -> (Self, Driver) {
+        let shared = Shared::new(site, recovered);
+        let work = Pipeline::new(&shared, writer, put_took).run().boxed();
+        let handle = Arc::new(Handle { shared: Arc::clone(&shared), writer });
+        (Self { handle }, Driver { shared, work })
+    }
+
+    fn shared(&self) -> &Shared {
+        &self.handle.shared
     }
 
     /// Hands one commit to the log, after every commit before, and gives its number. Never blocks; not durable yet.
+    /// Two threads that call it get consecutive numbers; who must commit in a certain order calls it in that order.
     ///
     /// # Errors
-    /// [`LogError::Poisoned`], [`LogError::Closed`], or [`LogError::Invalid`] for a payload beyond the format's limit;
-    /// nothing was appended.
+    /// [`LogError::Poisoned`], [`LogError::Fenced`], [`LogError::Sealed`], [`LogError::Closed`], or
+    /// [`LogError::Invalid`] for a payload beyond the format's limit; nothing was appended.
     pub fn append(&self, commit: NewCommit) -> Result<Lsn, LogError> {
-        let _ = commit;
-        unimplemented!()
+        self.shared().append(commit)
     }
 
     /// Completes when the commit's outcome is known. Dropping the future changes nothing; any number may wait; asked
     /// again it says the same. Commits from before this opening are durable.
     pub async fn wait_durable(&self, lsn: Lsn) -> Outcome {
-        let _ = lsn;
-        unimplemented!()
+        self.shared().wait_outcome(lsn).await
+    }
+
+    /// The commit's outcome, if it is known.
+    #[must_use]
+    pub fn outcome(&self, lsn: Lsn) -> Option<Outcome> {
+        self.shared().outcome(lsn)
     }
 
     /// Completes when fewer than `queue_bytes` payload bytes wait for a slot, or the log takes no commits any more.
     pub async fn room(&self) {
-        unimplemented!()
+        self.shared().wait_room().await;
     }
 
     /// The newest appended commit, durable or not.
     #[must_use]
     pub fn appended_lsn(&self) -> Lsn {
-        unimplemented!()
+        self.shared().appended()
     }
 
     /// The newest durable commit.
     #[must_use]
     pub fn durable_lsn(&self) -> Lsn {
-        unimplemented!()
+        self.shared().durable().lsn
     }
 
     /// The boundary after the newest durable record.
     #[must_use]
     pub fn durable_position(&self) -> Position {
-        unimplemented!()
+        self.shared().durable()
     }
 
     /// The newest boundary between records at or before commit `lsn`, among those this opening has seen: where a
     /// floor may be raised to when all commits up to `lsn` rest elsewhere.
     #[must_use]
     pub fn boundary_at(&self, lsn: Lsn) -> Option<Position> {
-        let _ = lsn;
-        unimplemented!()
+        self.shared().boundary_at(lsn)
     }
 
     /// The epoch this opening owns.
     #[must_use]
     pub fn epoch(&self) -> Epoch {
-        unimplemented!()
+        self.shared().base.slot.epoch
+    }
+
+    /// The boundary at which this opening's epoch begins: what is at or before its LSN was there before.
+    #[must_use]
+    pub fn base(&self) -> Position {
+        self.shared().base
     }
 
     /// This opening's own id.
     #[must_use]
     pub fn writer(&self) -> WriterId {
-        unimplemented!()
+        self.handle.writer
+    }
+
+    /// What names commit `lsn` of this opening for ever.
+    #[must_use]
+    pub fn commit_id(&self, lsn: Lsn) -> CommitId {
+        CommitId { timeline: self.shared().site.identity.timeline, epoch: self.epoch(), lsn }
     }
 
     /// Why the log takes no commits, if it does not.
     #[must_use]
     pub fn failure(&self) -> Option<LogError> {
-        unimplemented!()
+        self.shared().refusal()
     }
 
     /// Ends the timeline for ever, after everything appended is durable: no opener gets past a seal. `redirect` names
@@ -150,8 +202,8 @@ impl Log {
     /// # Errors
     /// That of the commits before, or of the seal itself; [`LogError::Unsettled`] leaves open whether it is sealed.
     pub async fn seal(&self, redirect: Option<TimelineId>) -> Result<(), LogError> {
-        let _ = redirect;
-        unimplemented!()
+        self.shared().ask_seal(redirect)?;
+        self.shared().wait_sealed().await
     }
 
     /// Takes no more commits, settles everything appended, and lets the driver complete. Idempotent. The epoch needs
@@ -160,25 +212,90 @@ impl Log {
     /// # Errors
     /// The first failure, if something appended did not become durable.
     pub async fn close(&self) -> Result<(), LogError> {
-        unimplemented!()
+        self.shared().close();
+        self.shared().wait_finished().await
+    }
+
+    /// Raises floor or horizon in the branch record, see [`retention::raise`]; what this handle remembers of the log
+    /// below the floor is forgotten.
+    ///
+    /// # Errors
+    /// [`LogError::Invalid`] for a floor that is not durable yet; otherwise as [`retention::raise`].
+    pub async fn raise(&self, raise: Raise) -> Result<LogState, LogError> {
+        let durable = self.shared().durable();
+        if raise.floor.is_some_and(|floor| floor.slot > durable.slot || floor.lsn > durable.lsn) {
+            return Err(LogError::invalid("a floor beyond the durable commits"));
+        }
+        let state = retention::raise(&self.shared().site, raise).await?;
+        self.shared().forget_before(&state.floor);
+        Ok(state)
     }
 
     /// What became of a commit of an earlier opening (or of this one, once it is settled).
     ///
     /// # Errors
-    /// That of reading.
+    /// [`LogError::Invalid`] for a commit of another timeline or a later epoch; that of the commit itself where it is
+    /// this opening's and indeterminate; otherwise that of reading.
     pub async fn verdict(&self, id: CommitId) -> Result<Verdict, LogError> {
-        let _ = id;
-        unimplemented!()
+        let shared = self.shared();
+        if id.timeline != shared.site.identity.timeline || id.epoch > self.epoch() {
+            return Err(LogError::invalid(format!("commit {} of another timeline or a later epoch", id.lsn)));
+        }
+        if id.epoch == self.epoch() {
+            if id.lsn <= shared.base.lsn {
+                return Ok(Verdict::NotApplied);
+            }
+            return match self.wait_durable(id.lsn).await {
+                Outcome::Durable => Ok(Verdict::Durable(id.lsn)),
+                Outcome::NotApplied(_) | Outcome::Fenced(_) => Ok(Verdict::NotApplied),
+                Outcome::Indeterminate(error) => Err(LogError::clone(&error)),
+            };
+        }
+        if id.lsn > shared.base.lsn {
+            return Ok(Verdict::NotApplied);
+        }
+        let Some((mut reader, _)) = self.reader_before(id.lsn).await? else { return Ok(Verdict::Forgotten) };
+        while let commits @ [_, ..] = reader.next(id.lsn).await?.as_slice() {
+            if let Some(commit) = commits.iter().find(|commit| commit.lsn == id.lsn) {
+                let same = commit.slot.epoch == id.epoch;
+                return Ok(if same { Verdict::Durable(id.lsn) } else { Verdict::NotApplied });
+            }
+        }
+        Ok(Verdict::Forgotten)
     }
 
-    /// Looks for a token among the durable commits after `since`, which the client remembers from before it
-    /// committed.
+    /// Looks for a token among the commits after `since`, which the client remembers from before it committed. Waits
+    /// until everything appended before this call is settled.
     ///
     /// # Errors
-    /// That of reading.
+    /// [`LogError::Invalid`] for the zero token; that of a commit of this opening that is indeterminate; otherwise that
+    /// of reading.
     pub async fn find(&self, token: Token, since: Lsn) -> Result<Verdict, LogError> {
-        let _ = (token, since);
-        unimplemented!()
+        if token == Token::default() {
+            return Err(LogError::invalid("the zero token names no commit"));
+        }
+        if let Outcome::Indeterminate(error) = self.wait_durable(self.appended_lsn()).await {
+            return Err(LogError::clone(&error));
+        }
+        let Some((mut reader, reaches)) = self.reader_before(since.next()).await? else {
+            return Ok(Verdict::Forgotten);
+        };
+        while let commits @ [_, ..] = reader.next(self.durable_lsn()).await?.as_slice() {
+            if let Some(found) = commits.iter().find(|commit| commit.token == token) {
+                return Ok(Verdict::Durable(found.lsn));
+            }
+        }
+        Ok(if reaches { Verdict::NotApplied } else { Verdict::Forgotten })
+    }
+
+    /// A reader that begins before commit `lsn`, or (`false`) where the log begins, if that is later.
+    async fn reader_before(&self, lsn: Lsn) -> Result<Option<(Reader, bool)>, LogError> {
+        let shared = self.shared();
+        let before = Lsn::new(lsn.get().saturating_sub(1));
+        if let Some(boundary) = shared.boundary_at(before) {
+            return Ok(Some((Reader::new(&shared.site, boundary), true)));
+        }
+        let horizon = shared.site.register.load().await?.state.horizon;
+        Ok(Some((Reader::new(&shared.site, horizon), horizon.lsn <= before)))
     }
 }

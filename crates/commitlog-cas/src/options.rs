@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::record::BODY_BYTES_MAX;
+
 /// How the log trades latency, requests and patience. None of it is part of the format: processes with different
 /// options share a log.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,9 +23,9 @@ pub struct Options {
     pub backoff_first: Duration,
     /// The longest wait between attempts.
     pub backoff_max: Duration,
-    /// Payload bytes after which a record takes no further commit.
+    /// Payload bytes after which a record takes no further commit. At most 16 MiB.
     pub record_bytes: usize,
-    /// A commit with a larger payload is uploaded in parts of this size. 1 to [`crate::record::BODY_BYTES_MAX`].
+    /// A commit with a larger payload is uploaded in parts of this size. At most 16 MiB.
     pub part_bytes: usize,
     /// How many parts of one commit are uploaded at once.
     pub parts_at_once: usize,
@@ -58,6 +60,21 @@ pub enum Compression {
 impl Options {
     /// The largest window. Behind a fence at most this many slots can hold void records.
     pub const WINDOW_MAX: usize = 64;
+
+    /// The window, within its bounds.
+    pub(crate) fn window(&self) -> usize {
+        self.window.clamp(1, Self::WINDOW_MAX)
+    }
+
+    /// The part size, within what half a body holds: a record may be full when its last commit joins.
+    pub(crate) fn part_bytes(&self) -> usize {
+        self.part_bytes.clamp(1, BODY_BYTES_MAX / 4)
+    }
+
+    /// The record size, within the same bounds.
+    pub(crate) fn record_bytes(&self) -> usize {
+        self.record_bytes.clamp(1, BODY_BYTES_MAX / 4)
+    }
 }
 
 impl Default for Options {

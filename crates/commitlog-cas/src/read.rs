@@ -1,35 +1,151 @@
-//! Reading history in order, from any position at or after the horizon.
+//! Reading history in order, from any position at or after the horizon, through merged objects and across fences.
+//!
+//! Invariants:
+//! 1. What is given continues what was given before, checked record by record, without gaps.
+//! 2. Below the floor an empty place may have been fenced by an opener that was superseded. So a fence that was read
+//!    from a slot counts only if a LIST made after reading it shows no merged object over the slot (merged objects are
+//!    published before the slots they hold are deleted).
+//! 3. What was collected is [`LogError::Expired`], never a shorter history.
+
+use std::sync::Arc;
 
 use twill_types::Lsn;
 
 use crate::commit::Commit;
 use crate::error::LogError;
+use crate::name::LogName;
 use crate::position::Position;
+use crate::record::Seal;
 use crate::site::Site;
+use crate::walk::{Listing, Met, Piece, Step, Walker, commits};
+
+/// How often a reader lists anew, in one call, when the log changes under it.
+const ATTEMPTS_MAX: u32 = 4;
 
 /// A cursor over the history.
-pub struct Reader {}
+pub struct Reader {
+    walker: Walker,
+    /// The boundary after what was given.
+    position: Position,
+    listed: bool,
+}
 
 impl Reader {
-    /// A cursor that begins at `from`.
+    /// A cursor that begins at `from`. Sends nothing yet.
     #[must_use]
     pub fn new(site: &Site, from: Position) -> Self {
-        let _ = (site, from);
-        unimplemented!()
+        let site = Arc::new(site.clone());
+        Self { walker: Walker::new(&site, from), position: from, listed: false }
     }
 
-    /// Reads on, up to and including commit `to`, in batches; an empty batch is the end of the history as it is now.
+    /// Reads on, up to and including commit `to`, in batches of whole records; an empty batch is the end of the
+    /// history as it is now, or the last record before `to`. Commits beyond `to` are left out, and the position stays
+    /// before their record.
     ///
     /// # Errors
     /// [`LogError::Expired`] when the position was collected; otherwise that of the store or of what was read.
     pub async fn next(&mut self, to: Lsn) -> Result<Vec<Commit>, LogError> {
-        let _ = to;
-        unimplemented!()
+        let mut batch = Vec::new();
+        while batch.is_empty() {
+            let pieces = self.pieces().await?;
+            if pieces.is_empty() || self.position.lsn >= to {
+                break;
+            }
+            for piece in pieces {
+                batch.extend(
+                    commits(&self.walker.site, &piece).await?.into_iter().filter(|commit| commit.lsn <= to),
+                );
+                if piece.after.lsn > to {
+                    self.return_to(self.position);
+                    break;
+                }
+                self.position = piece.after;
+            }
+        }
+        Ok(batch)
     }
 
     /// The boundary after what was read.
     #[must_use]
-    pub fn position(&self) -> Position {
-        unimplemented!()
+    pub const fn position(&self) -> Position {
+        self.position
+    }
+
+    /// The seal, if the reader has come to it.
+    #[must_use]
+    pub const fn seal(&self) -> Option<Seal> {
+        self.walker.seal()
+    }
+
+    fn return_to(&mut self, position: Position) {
+        let site = Arc::clone(&self.walker.site);
+        self.walker = Walker::new(&site, position);
+        self.listed = false;
+    }
+
+    /// The next records; empty at the end.
+    pub(crate) async fn pieces(&mut self) -> Result<Vec<Piece>, LogError> {
+        let mut fresh = false;
+        for _ in 0..ATTEMPTS_MAX {
+            if !self.listed {
+                self.walker.list().await?;
+                (self.listed, fresh) = (true, true);
+            }
+            let before = self.walker.position;
+            let met = self.walker.advance().await;
+            match met {
+                Ok(Met::Pieces(pieces)) => {
+                    if !self.is_superseded_fence(&pieces).await? {
+                        return Ok(pieces);
+                    }
+                }
+                // The listing is at its end; one made now may go on.
+                Ok(Met::End) if !fresh && self.walker.seal().is_none() => {}
+                Ok(Met::End) => return self.end().await,
+                Ok(Met::Vanished(_)) => {}
+                // What a superseded opener left behind does not fit; a newer LIST shows what holds the place.
+                Err(LogError::Corrupt { .. }) if !fresh => {}
+                Err(error @ LogError::Corrupt { .. }) => {
+                    self.expired().await?;
+                    return Err(error);
+                }
+                Err(error) => return Err(error),
+            }
+            self.return_to(before);
+        }
+        self.expired().await?;
+        let object = LogName::Slot(self.walker.position.slot).path(&self.walker.site.root).to_string();
+        Err(LogError::Missing { object })
+    }
+
+    async fn end(&mut self) -> Result<Vec<Piece>, LogError> {
+        if self.walker.seal().is_none() {
+            self.expired().await?;
+        }
+        // The next call lists again: a later end may be further on.
+        self.listed = false;
+        Ok(Vec::new())
+    }
+
+    /// [`LogError::Expired`], if the floor has passed this position and nothing is left to go on with.
+    async fn expired(&self) -> Result<(), LogError> {
+        let state = self.walker.site.register.load().await?.state;
+        let lsn = self.walker.position.lsn;
+        if state.floor.lsn > lsn {
+            Err(LogError::Expired { lsn, horizon: state.horizon.lsn })
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Whether the last of `pieces` is a fence in a slot that a merged object holds.
+    async fn is_superseded_fence(&self, pieces: &[Piece]) -> Result<bool, LogError> {
+        match pieces.last() {
+            Some(Piece { step: Step::Fence, name: LogName::Slot(slot), .. }) => {
+                let listing = Listing::load(&self.walker.site, *slot).await?;
+                Ok(listing.merged_over(*slot).is_some())
+            }
+            _ => Ok(false),
+        }
     }
 }

@@ -1,10 +1,28 @@
 //! Floor, horizon and collection: what the log gives up, and in which order.
+//!
+//! Invariants (rules 7, 9, 14):
+//! 1. Floor and horizon are raised in the branch record by compare-and-swap before anything is deleted, so that an opener
+//!    who read the older record cannot confirm itself.
+//! 2. Collection deletes only what lies wholly below the horizon, and only objects whose header, read and checked just
+//!    before, says that they are commits. Fences and seals are never deleted.
+//! 3. A record's parts are deleted before the record, so that a crash between leaves nothing unreachable. Parts that no
+//!    kept record names go when their epoch lies below the horizon.
+//! 4. Pins are the caller's: it lists them *after* the horizon was raised, and passes what they keep.
 
-use twill_types::Lsn;
+use std::collections::BTreeSet;
 
+use bytes::Bytes;
+use futures_util::{StreamExt, TryStreamExt, stream};
+use object_store::path::Path;
+use twill_types::{Epoch, Lsn};
+
+use crate::environment::Point;
 use crate::error::LogError;
-use crate::position::Position;
-use crate::register::LogState;
+use crate::name::{self, LogName};
+use crate::position::{Position, Stamp};
+use crate::record::{self, Body, Header, Kind, Payload, Record};
+use crate::register::{LogState, Swapped};
+use crate::requests;
 use crate::site::Site;
 
 /// What to raise. What is not newer than the record's own is left as it is.
@@ -16,13 +34,40 @@ pub struct Raise {
     pub horizon: Option<Position>,
 }
 
-/// Raises floor or horizon in the branch record. Deletes nothing.
+/// Raises floor or horizon in the branch record. Deletes nothing. Sends one request when nothing is to be raised.
 ///
 /// # Errors
 /// [`LogError::Invalid`] for a horizon beyond the floor; otherwise that of the store.
 pub async fn raise(site: &Site, raise: Raise) -> Result<LogState, LogError> {
-    let _ = (site, raise);
-    unimplemented!()
+    let mut attempts = site.options.open_attempts.max(1);
+    loop {
+        let loaded = site.register.load().await?;
+        let old = loaded.state;
+        let newer =
+            |new: Option<Position>, old: Position| new.filter(|new| new.slot > old.slot).unwrap_or(old);
+        let floor = newer(raise.floor, old.floor);
+        let horizon = newer(raise.horizon, old.horizon);
+        if horizon.slot > floor.slot || horizon.lsn > floor.lsn {
+            return Err(LogError::invalid(format!(
+                "a horizon at {} beyond the floor at {}",
+                horizon.slot, floor.slot
+            )));
+        }
+        if (floor, horizon) == (old.floor, old.horizon) {
+            return Ok(old);
+        }
+        let mut stamp = Stamp::default();
+        site.environment.fill_random(&mut stamp.0);
+        site.environment.point(Point::BeforeRaise).await;
+        match site.register.swap(loaded.version, LogState { floor, horizon, stamp, ..old }).await? {
+            Swapped::Done(now) => {
+                site.environment.point(Point::AfterRaise).await;
+                return Ok(now.state);
+            }
+            Swapped::Changed if attempts == 0 => return Err(LogError::Superseded),
+            Swapped::Changed => attempts -= 1,
+        }
+    }
 }
 
 /// Commits that a pin keeps although they are below the horizon: `first` to `last`, both included.
@@ -49,8 +94,123 @@ pub struct Collected {
 /// [`raise`] returned.
 ///
 /// # Errors
-/// That of the store. What was deleted until then stays deleted; the next collection goes on.
+/// That of the store, or of an object that is not what its name says. What was deleted until then stays deleted; the
+/// next collection goes on.
 pub async fn collect(site: &Site, pinned: &[Pinned]) -> Result<Collected, LogError> {
-    let _ = (site, pinned);
-    unimplemented!()
+    let horizon = site.register.load().await?.state.horizon;
+    let parse = |path: &Path| LogName::parse(&site.root, path).filter(|name| name.last() < horizon.slot);
+    let mut names = requests::list(site, &name::log_folder(&site.root), None, parse).await?;
+    names.sort_unstable_by_key(|name| name.last());
+    let mut collected = Collected::default();
+    let mut kept_parts = BTreeSet::new();
+    let mut judged =
+        stream::iter(names).map(|name| judge(site, name, pinned)).buffered(site.options.reads_at_once.max(1));
+    while let Some(verdict) = judged.try_next().await? {
+        match verdict {
+            Judged::Stays => {}
+            Judged::Pinned(parts) => {
+                collected.kept += 1;
+                kept_parts.extend(parts);
+            }
+            Judged::Goes(path, parts) => {
+                for (epoch, number) in parts {
+                    delete(site, &name::part_path(&site.root, epoch, number)).await?;
+                    collected.parts += 1;
+                }
+                delete(site, &path).await?;
+                collected.records += 1;
+            }
+        }
+    }
+    collected.parts += collect_orphans(site, horizon, &kept_parts).await?;
+    Ok(collected)
+}
+
+/// What is to become of an object below the horizon.
+enum Judged {
+    /// It is not there, a fence, or a seal.
+    Stays,
+    /// A pin keeps it, and these parts.
+    Pinned(Vec<(Epoch, u64)>),
+    /// It goes, and these parts before it.
+    Goes(Path, Vec<(Epoch, u64)>),
+}
+
+async fn judge(site: &Site, name: LogName, pinned: &[Pinned]) -> Result<Judged, LogError> {
+    let path = name.path(&site.root);
+    let object = path.to_string();
+    let Some(front) = requests::get_front(site, &path, record::HEADER_BYTES as u64).await? else {
+        return Ok(Judged::Stays);
+    };
+    let header = record::decode_header(&object, &front)?;
+    if header.identity != site.identity || header.slot != name.last() {
+        let expected = format!("slot {} of this log", name.last());
+        return Err(LogError::corrupt(&object, expected, header.slot));
+    }
+    if !matches!(header.kind, Kind::Commits | Kind::Merged) {
+        return Ok(Judged::Stays);
+    }
+    let parts = if header.has_parts { parts_of(site, &path).await? } else { Vec::new() };
+    if is_pinned(&header, pinned) { Ok(Judged::Pinned(parts)) } else { Ok(Judged::Goes(path, parts)) }
+}
+
+fn is_pinned(header: &Header, pinned: &[Pinned]) -> bool {
+    pinned.iter().any(|pin| pin.first <= header.last && header.first <= pin.last)
+}
+
+/// The parts that the records of this object name.
+async fn parts_of(site: &Site, path: &Path) -> Result<Vec<(Epoch, u64)>, LogError> {
+    let object = path.to_string();
+    let Some(bytes) = requests::get(site, path).await? else { return Ok(Vec::new()) };
+    let mut parts = Vec::new();
+    name_parts(&record::decode(&object, &bytes)?, &object, &mut parts)?;
+    Ok(parts)
+}
+
+fn name_parts(record: &Record, object: &str, parts: &mut Vec<(Epoch, u64)>) -> Result<(), LogError> {
+    match &record.body {
+        Body::Commits(entries) => {
+            for entry in entries {
+                if let Payload::Parts(references) = &entry.payload {
+                    parts.extend(references.iter().map(|part| (record.header.slot.epoch, part.number)));
+                }
+            }
+        }
+        Body::Merged { records, .. } => {
+            for bytes in records {
+                let inner: Record = record::decode(object, &Bytes::clone(bytes))?;
+                // One level deep: merged records are commits, see `merge`.
+                if matches!(inner.body, Body::Commits(_)) {
+                    name_parts(&inner, object, parts)?;
+                }
+            }
+        }
+        Body::Fence(_) | Body::Seal(_) | Body::Part(_) => {}
+    }
+    Ok(())
+}
+
+/// Deletes the parts of epochs wholly below the horizon that no kept record names.
+async fn collect_orphans(
+    site: &Site,
+    horizon: Position,
+    kept: &BTreeSet<(Epoch, u64)>,
+) -> Result<u64, LogError> {
+    let parse = |path: &Path| {
+        let part = name::parse_part(&site.root, path)?;
+        (part.0 < horizon.slot.epoch && !kept.contains(&part)).then_some(part)
+    };
+    let mut orphans = requests::list(site, &name::parts_folder(&site.root), None, parse).await?;
+    orphans.sort_unstable();
+    for (epoch, number) in &orphans {
+        delete(site, &name::part_path(&site.root, *epoch, *number)).await?;
+    }
+    Ok(orphans.len() as u64)
+}
+
+pub(crate) async fn delete(site: &Site, path: &Path) -> Result<(), LogError> {
+    site.environment.point(Point::BeforeDelete).await;
+    requests::delete(site, path).await?;
+    site.environment.point(Point::AfterDelete).await;
+    Ok(())
 }

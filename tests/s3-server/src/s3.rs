@@ -15,13 +15,14 @@ use futures_util::TryStreamExt;
 use s3s::dto::{
     AbortMultipartUploadInput, AbortMultipartUploadOutput, Bucket, CommonPrefix,
     CompleteMultipartUploadInput, CompleteMultipartUploadOutput, CopyObjectInput, CopyObjectOutput,
-    CopyObjectResult, CopySource, CreateBucketInput, CreateBucketOutput, CreateMultipartUploadInput,
-    CreateMultipartUploadOutput, DeleteBucketInput, DeleteBucketOutput, DeleteObjectInput,
-    DeleteObjectOutput, DeleteObjectsInput, DeleteObjectsOutput, DeletedObject, ETag, ETagCondition,
-    Error as DeleteError, GetBucketLocationInput, GetBucketLocationOutput, GetObjectInput, GetObjectOutput,
-    HeadBucketInput, HeadBucketOutput, HeadObjectInput, HeadObjectOutput, ListBucketsInput,
+    CopyObjectResult, CopyPartResult, CopySource, CreateBucketInput, CreateBucketOutput,
+    CreateMultipartUploadInput, CreateMultipartUploadOutput, DeleteBucketInput, DeleteBucketOutput,
+    DeleteObjectInput, DeleteObjectOutput, DeleteObjectsInput, DeleteObjectsOutput, DeletedObject, ETag,
+    ETagCondition, Error as DeleteError, GetBucketLocationInput, GetBucketLocationOutput, GetObjectInput,
+    GetObjectOutput, HeadBucketInput, HeadBucketOutput, HeadObjectInput, HeadObjectOutput, ListBucketsInput,
     ListBucketsOutput, ListObjectsV2Input, ListObjectsV2Output, Object, PutObjectInput, PutObjectOutput,
-    Range as AskedRange, StreamingBlob, Timestamp, UploadPartInput, UploadPartOutput,
+    Range as AskedRange, StreamingBlob, Timestamp, UploadPartCopyInput, UploadPartCopyOutput,
+    UploadPartInput, UploadPartOutput,
 };
 use s3s::{S3, S3Error, S3Request, S3Response, S3Result, s3_error};
 
@@ -347,6 +348,27 @@ impl S3 for Operations {
         let (bucket, id, number) = (input.bucket, input.upload_id, input.part_number);
         let etag = self.run(move |objects| Ok(objects.upload_part(&bucket, &id, number, body)?)).await?;
         Ok(S3Response::new(UploadPartOutput { e_tag: Some(ETag::Strong(etag)), ..Default::default() }))
+    }
+
+    async fn upload_part_copy(
+        &self,
+        request: S3Request<UploadPartCopyInput>,
+    ) -> S3Result<S3Response<UploadPartCopyOutput>> {
+        let input = request.input;
+        let CopySource::Bucket { bucket: from, key: source, .. } = input.copy_source else {
+            return Err(s3_error!(NotImplemented));
+        };
+        let range = input.copy_source_range.as_deref().map(AskedRange::parse).transpose();
+        let range = range.map_err(|_| s3_error!(InvalidArgument, "x-amz-copy-source-range"))?;
+        let etag = self
+            .run(move |objects| {
+                let (_, _, bytes) =
+                    objects.read(&from, &source, |header| range_of(header, range.as_ref()))?;
+                Ok(objects.upload_part(&input.bucket, &input.upload_id, input.part_number, bytes)?)
+            })
+            .await?;
+        let copied = CopyPartResult { e_tag: Some(ETag::Strong(etag)), ..Default::default() };
+        Ok(S3Response::new(UploadPartCopyOutput { copy_part_result: Some(copied), ..Default::default() }))
     }
 
     async fn complete_multipart_upload(

@@ -1,21 +1,26 @@
 //! Which databases a statement may write, so that their writer slots are taken before it runs.
 //!
 //! Most statements write `main`, and that is known from their first word. Where a temporary or attached database is in
-//! play, libSQL itself is asked: the program of the statement (`EXPLAIN`) names every database it opens for writing in
-//! an `OP_Transaction`.
+//! play, libSQL itself is asked: of INSERT, UPDATE and DELETE as it compiles them, through its authorizer, which is told
+//! of every table that they and the triggers they fire write; of other statements by their program (`EXPLAIN`), which
+//! names every database it opens for writing in an `OP_Transaction`.
 //!
 //! Invariants:
 //! 1. A guess that is too small costs fairness, never safety: the shim takes a slot that was not taken before.
 //! 2. A statement that writes temporary tables alone takes no slot.
+//! 3. Asking changes nothing that SQL can see. Therefore no EXPLAIN of a statement that counts its changes: libSQL sets
+//!    `sqlite3_changes` to zero at the end of the EXPLAIN too, before a statement that may use `changes()`, or fail and
+//!    leave the count as it was.
 //!
-//! It refuses to run EXPLAIN for read-only statements.
+//! It asks nothing about read-only statements.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
 use twill_vfs_trait::StorageError;
 
 use super::Inner;
@@ -38,7 +43,7 @@ enum WriteSet {
 pub(super) struct WriteSets {
     /// Whether a temporary object may exist. Creating one takes a CREATE that says TEMP; nothing else can.
     temp_in_use: bool,
-    explained: HashMap<Box<str>, WriteSet>,
+    known: HashMap<Box<str>, WriteSet>,
 }
 
 /// How a statement that writes came by its writer slots.
@@ -93,13 +98,13 @@ pub(super) fn word_of(sql: &str) -> Word {
 impl WriteSets {
     /// Which schemas a statement that is not read-only may write.
     fn of(&mut self, sqlite: &rusqlite::Connection, sql: &str, word: Word) -> Result<WriteSet, Error> {
-        const EXPLAINED_MAX: usize = 256;
+        const KNOWN_MAX: usize = 256;
         let mut is_plain = !self.temp_in_use && !ffi::has_attached(sqlite);
         match word {
             Word::Explain => return Ok(WriteSet::Nothing),
             Word::Begin => is_plain = !ffi::has_attached(sqlite),
             Word::Schema => {
-                self.explained.clear();
+                self.known.clear();
                 if script::mentions(sql, "temp") {
                     self.temp_in_use = true;
                     is_plain = false;
@@ -110,21 +115,50 @@ impl WriteSets {
         if is_plain && !matches!(word, Word::Reshape | Word::Other) {
             return Ok(WriteSet::Main);
         }
-        if let Some(known) = self.explained.get(sql) {
+        if let Some(known) = self.known.get(sql) {
             return Ok(known.clone());
         }
-        let found = explain(sqlite, sql)?;
-        if self.explained.len() >= EXPLAINED_MAX {
-            self.explained.clear();
+        let found = match word {
+            Word::Rows => compile(sqlite, sql)?,
+            Word::Schema | Word::Begin | Word::Explain | Word::Reshape | Word::Other => explain(sqlite, sql)?,
+        };
+        if self.known.len() >= KNOWN_MAX {
+            self.known.clear();
         }
-        self.explained.insert(sql.into(), found.clone());
+        self.known.insert(sql.into(), found.clone());
         Ok(found)
     }
 
-    /// Forgets what was explained: what others write may have changed.
+    /// Forgets what is known of statements: what they write may have changed.
     pub(super) fn forget(&mut self) {
-        self.explained.clear();
+        self.known.clear();
     }
+}
+
+/// Learns the write set as libSQL compiles the statement, which is not run.
+fn compile(sqlite: &rusqlite::Connection, sql: &str) -> Result<WriteSet, Error> {
+    let written = Arc::new(Mutex::new(BTreeSet::new()));
+    let seen = Arc::clone(&written);
+    // The statements compiled so far are compiled again as they are next run: that is what installing an authorizer costs.
+    sqlite.authorizer(Some(move |context: AuthContext<'_>| {
+        if let AuthAction::Insert { .. } | AuthAction::Update { .. } | AuthAction::Delete { .. } =
+            context.action
+            && let Some(schema) = context.database_name
+        {
+            seen.lock().unwrap_or_else(PoisonError::into_inner).insert(schema.to_owned());
+        }
+        Authorization::Allow
+    }));
+    let compiled = sqlite.prepare(sql).map(drop);
+    sqlite.authorizer(None::<fn(AuthContext<'_>) -> Authorization>);
+    compiled?;
+    let mut written = std::mem::take(&mut *written.lock().unwrap_or_else(PoisonError::into_inner));
+    written.remove("temp");
+    Ok(match written.first().map(String::as_str) {
+        None => WriteSet::Nothing,
+        Some("main") if written.len() == 1 => WriteSet::Main,
+        Some(_) => WriteSet::Schemas(written.into_iter().collect()),
+    })
 }
 
 /// Reads the write set off the statement's program.
@@ -249,5 +283,41 @@ impl Inner {
         }
         outcome?;
         Ok(waited)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_statement_and_its_triggers_write_is_found_without_running_it() {
+        let sqlite = rusqlite::Connection::open_in_memory().unwrap();
+        sqlite
+            .execute_batch(
+                "ATTACH ':memory:' AS other; CREATE TABLE main.t(x, y); CREATE TABLE other.far(x, y);
+                 CREATE TABLE main.watched(x); CREATE TEMP TABLE own(x);
+                 CREATE VIEW main.seen AS SELECT * FROM t;
+                 CREATE TEMP TRIGGER copy AFTER INSERT ON main.watched
+                     BEGIN INSERT INTO far(x) VALUES(new.x); END;
+                 CREATE TEMP TRIGGER instead INSTEAD OF DELETE ON main.seen
+                     BEGIN DELETE FROM far WHERE x = old.x; END;
+                 INSERT INTO main.t VALUES(1, 2), (3, 4)",
+            )
+            .unwrap();
+        let schemas =
+            |names: &[&str]| WriteSet::Schemas(names.iter().map(|name| (*name).to_owned()).collect());
+        for (sql, expected) in [
+            ("INSERT INTO main.t SELECT * FROM other.far", WriteSet::Main),
+            ("UPDATE other.far SET x = (SELECT max(x) FROM main.t)", schemas(&["other"])),
+            ("INSERT INTO own SELECT x FROM main.t", WriteSet::Nothing),
+            ("WITH n AS (SELECT 1 AS x) REPLACE INTO main.t(x) SELECT x FROM n RETURNING x", WriteSet::Main),
+            ("INSERT INTO watched VALUES(1)", schemas(&["main", "other"])),
+            ("DELETE FROM seen", schemas(&["main", "other"])),
+        ] {
+            assert_eq!(WriteSets::default().of(&sqlite, sql, word_of(sql)).unwrap(), expected, "{sql}");
+        }
+        assert_eq!(sqlite.changes(), 2, "nothing ran");
+        assert!(WriteSets::default().of(&sqlite, "DELETE FROM nothing", Word::Rows).is_err());
     }
 }

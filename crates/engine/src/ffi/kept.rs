@@ -7,6 +7,8 @@
 //! 1. A kept statement borrows the boxed connection beside it, which never moves, and is dropped before it: by field
 //!    order, and before anyone gets the connection mutably.
 //! 2. A kept statement is reset and its values are cleared.
+//! 3. No EXPLAIN is kept: it never runs the instruction that notices another schema, and would go on telling of the one
+//!    it was compiled for.
 
 use std::cell::{Cell, RefCell};
 use std::ops::{Deref, DerefMut};
@@ -100,6 +102,10 @@ impl Drop for Lease<'_> {
     fn drop(&mut self) {
         let Some(mut statement) = self.statement.take() else { return };
         if !self.sqlite.keeps.get() {
+            return;
+        }
+        if statement.is_explain() != 0 {
+            statement.discard();
             return;
         }
         statement.clear_bindings();

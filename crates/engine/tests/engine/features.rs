@@ -78,6 +78,45 @@ fn temporary_tables_belong_to_their_connection() {
 }
 
 #[test]
+fn finding_out_what_a_statement_writes_leaves_the_count_of_changes_alone() {
+    on_every_backend(|place| {
+        let database = place.open();
+        let (connection, other) = (database.connect().unwrap(), database.connect().unwrap());
+        // With a temporary table there, the engine asks libSQL which databases a statement writes.
+        connection
+            .execute_batch(
+                "CREATE TABLE t(x); CREATE TABLE counts(n); CREATE TEMP TABLE scratch(x);
+                 INSERT INTO t VALUES(1), (2), (3); INSERT INTO counts VALUES(changes())",
+            )
+            .unwrap();
+        assert_eq!(int(&connection, "SELECT n FROM counts"), 3, "libSQL's count, inside the statement");
+        connection.execute("INSERT INTO t VALUES(4), (5)", ()).unwrap();
+        other.execute("DROP TABLE t", ()).unwrap();
+        let gone = connection.execute("INSERT INTO t VALUES(6)", ()).unwrap_err();
+        assert!(gone.message().contains("no such table"), "{gone}");
+        assert_eq!(int(&connection, "SELECT changes()"), 2, "a statement that did not start counts nothing");
+    });
+}
+
+#[test]
+fn explain_tells_of_the_schema_there_is_now() {
+    on_every_backend(|place| {
+        let database = place.open();
+        let (connection, other) = (database.connect().unwrap(), database.connect().unwrap());
+        connection.execute_batch("CREATE TABLE t(x, y)").unwrap();
+        let question = "EXPLAIN QUERY PLAN SELECT y FROM t WHERE x = 1";
+        let plan = || {
+            // EXPLAIN alone reads nothing, and so does not notice another's change.
+            connection.query("SELECT count(*) FROM t", ()).unwrap();
+            connection.query(question, ()).unwrap().rows[0][3].clone()
+        };
+        assert_eq!(plan(), Value::Text("SCAN t".to_owned()));
+        other.execute_batch("CREATE INDEX t_x ON t(x)").unwrap();
+        assert_eq!(plan(), Value::Text("SEARCH t USING INDEX t_x (x=?)".to_owned()));
+    });
+}
+
+#[test]
 fn pragmas_answer_the_truth() {
     on_every_backend(|place| {
         let connection = place.open().connect().unwrap();
