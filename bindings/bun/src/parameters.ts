@@ -5,8 +5,8 @@
  * 2. An array as the first argument is the list of values; so are the arguments themselves. There must be as many as the
  *    statement has parameters. An empty array makes them all NULL.
  * 3. A plain object, or an instance of a class of the program, gives own properties by name, with or without the prefix;
- *    the prefixed one wins, in strict mode the other one. A nameless parameter, and `?NNN` if no property is called so,
- *    is the property of its place, counted from 0. What is missing is NULL, in strict mode an error.
+ *    the prefixed one wins, in strict mode the other one. `?NNN` is the property of that name or of its place, counted
+ *    from 0; a nameless parameter is the property of its place. What is missing is NULL, in strict mode an error.
  */
 import { isAnyArrayBuffer, type Block } from "./memory.ts";
 
@@ -74,11 +74,7 @@ function writeObject(block: Block, values: Record<string, unknown>, statement: P
 /** The property of `values` that a parameter takes; undefined if there is none. */
 function keyOf(values: object, name: string | null, at: number, strict: boolean): string | undefined {
   if (name === null) return Object.hasOwn(values, at) ? String(at) : undefined;
-  if (name.startsWith("?")) {
-    if (Object.hasOwn(values, name)) return name;
-    return Object.hasOwn(values, at) ? String(at) : undefined;
-  }
-  const bare = name.slice(1);
+  const bare = name.startsWith("?") ? String(at) : name.slice(1);
   const [preferred, other] = strict ? [bare, name] : [name, bare];
   if (Object.hasOwn(values, preferred)) return preferred;
   return Object.hasOwn(values, other) ? other : undefined;

@@ -168,7 +168,9 @@ export class NativeStatement implements Parameters {
     if (Class === undefined) {
       this.#prototype = undefined;
     } else {
-      if (typeof Class !== "function") throw new TypeError("Expected class to be a constructor or undefined");
+      if ((typeof Class !== "function" && typeof Class !== "object") || Class === null) {
+        throw new TypeError("Expected class to be a constructor or undefined");
+      }
       if (!isConstructor(Class)) throw new TypeError("Expected a constructor");
       const prototype: unknown = Class.prototype;
       if ((typeof prototype !== "object" && typeof prototype !== "function") || prototype === null) {
@@ -348,9 +350,9 @@ export class NativeStatement implements Parameters {
   }
 }
 
-function isConstructor(value: Function): boolean {
+function isConstructor(value: object): value is Function {
   try {
-    Reflect.construct(Object, [], value);
+    Reflect.construct(Object, [], value as Function);
     return true;
   } catch {
     return false;

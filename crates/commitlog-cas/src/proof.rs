@@ -2,7 +2,7 @@
 //!
 //! A store may answer one request after another correctly and still be broken: it looks whether the object exists and
 //! writes afterwards, so two writers that look at the same time both win. Only a race tells. The proof lets
-//! [`RACERS`] writers create one object, and replace one version of it, in [`ROUNDS`] rounds each, and judges by what
+//! [`Proof::RACERS`] writers create one object, and replace one version of it, in [`Proof::ROUNDS`] rounds each, and judges by what
 //! they were told and by what is in the object afterwards.
 //!
 //! ```text
@@ -16,7 +16,7 @@
 //!
 //! Invariants:
 //! 1. [`Proof`] is given only if in every round exactly one writer can have won, the object holds that writer's bytes,
-//!    and at least [`ROUNDS`] rounds of each kind were conclusive: most racers got a definite answer.
+//!    and at least [`Proof::ROUNDS`] rounds of each kind were conclusive: most racers got a definite answer.
 //! 2. A racer whose answer was lost or put off (5xx, 409, 429, a broken connection) tries again, as a writer of the log
 //!    does. If an attempt of its was of unknown fate it may be the winner although it was told otherwise.
 //! 3. What the proof wrote it deletes, whatever it found, and it looks whether it is gone.
@@ -34,28 +34,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::future::join_all;
-use futures_util::{StreamExt, TryStreamExt, stream};
+use futures_util::future::{self, BoxFuture, join_all};
+use futures_util::{FutureExt, StreamExt, TryStreamExt, stream};
 use object_store::path::Path;
-use object_store::{
-    Error, GetOptions, ObjectStore, PutMode, PutOptions, PutPayload, PutResult, UpdateVersion,
-};
+use object_store::{GetOptions, ObjectStore, PutMode, PutOptions, PutPayload, PutResult, UpdateVersion};
 
 use crate::environment::Environment;
 use crate::error::LogError;
 use crate::reply::Reply;
 
-/// Writers in each race, to begin with.
-pub const RACERS: usize = 16;
-
 /// Writers in each race, at least: after a round that told nothing their number is halved.
 const RACERS_MIN: usize = 4;
 
-/// Conclusive rounds of each kind that a proof needs.
-pub const ROUNDS: usize = 8;
-
 /// Rounds of each kind that are tried before the proof gives up.
-const ROUNDS_MAX: usize = 3 * ROUNDS;
+const ROUNDS_MAX: usize = 3 * Proof::ROUNDS;
 
 /// Before an attempt is repeated. R2 takes one write per second and key.
 const PAUSE: Duration = Duration::from_millis(1100);
@@ -93,6 +85,14 @@ pub struct Proof {
     pub updates: usize,
     /// Writers in each, at least.
     pub racers: usize,
+}
+
+impl Proof {
+    /// Writers in each race, to begin with.
+    pub const RACERS: usize = 16;
+
+    /// Conclusive rounds of each kind that a proof needs.
+    pub const ROUNDS: usize = 8;
 }
 
 /// Why a store cannot hold a log.
@@ -203,6 +203,9 @@ struct Written {
     etag: Option<String>,
 }
 
+/// An object's bytes and its `ETag`.
+type Read = (Bytes, Option<String>);
+
 /// What one racer was told in the end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Told {
@@ -229,7 +232,7 @@ impl Bench<'_> {
         let creators = self.rounds(Race::Create, None).await?;
         let updaters = self.rounds(Race::Update, Some(etag)).await?;
         self.list().await?;
-        Ok(Proof { creates: ROUNDS, updates: ROUNDS, racers: creators.min(updaters) })
+        Ok(Proof { creates: Proof::ROUNDS, updates: Proof::ROUNDS, racers: creators.min(updaters) })
     }
 
     fn key(&self, name: impl fmt::Display) -> Path {
@@ -238,7 +241,10 @@ impl Bench<'_> {
 
     /// Opens as many connections as there are racers, so that they start together.
     async fn warm_up(&self) -> Result<(), Refusal> {
-        let reads = (0..RACERS).map(|racer| self.read(self.key(format_args!("none-{racer}"))));
+        let mut reads = Vec::new();
+        for racer in 0..Proof::RACERS {
+            reads.push(self.read(self.key(format_args!("none-{racer}"))).boxed());
+        }
         for read in join_all(reads).await {
             if read?.is_some() {
                 return Err(LogError::invalid("the store has objects that nobody wrote").into());
@@ -268,7 +274,7 @@ impl Bench<'_> {
 
     /// Rounds of one kind until enough were conclusive. Returns how many writers raced in the smallest.
     async fn rounds(&self, race: Race, mut etag: Option<String>) -> Result<usize, Refusal> {
-        let mut racers = RACERS;
+        let mut racers = Proof::RACERS;
         let mut conclusive = 0;
         for round in 0..ROUNDS_MAX {
             let key = match race {
@@ -279,7 +285,7 @@ impl Bench<'_> {
                 Round::Conclusive => conclusive += 1,
                 Round::Inconclusive => racers = (racers / 2).max(RACERS_MIN),
             }
-            if conclusive == ROUNDS {
+            if conclusive == Proof::ROUNDS {
                 return Ok(racers);
             }
         }
@@ -300,7 +306,11 @@ impl Bench<'_> {
             (Race::Create, _) => PutMode::Create,
         };
         let bodies: Vec<String> = (0..racers).map(|racer| format!("{race:?}-{round}-{racer}")).collect();
-        let told = join_all(bodies.iter().map(|body| self.run(key, body, &mode))).await;
+        let mut runs = Vec::new();
+        for body in &bodies {
+            runs.push(self.run(key, body, &mode).boxed());
+        }
+        let told = join_all(runs).await;
         let told: Vec<Told> = told.into_iter().collect::<Result<_, _>>()?;
         let count = |wanted: &[Told]| told.iter().filter(|told| wanted.contains(told)).count();
         let winners = count(&[Told::Won]);
@@ -350,7 +360,7 @@ impl Bench<'_> {
         let Some((first, rest)) = all.split_first() else {
             return Err(Refusal::ListLags("it is empty after the races".to_owned()));
         };
-        let expected = ROUNDS + 1;
+        let expected = Proof::ROUNDS + 1;
         if all.len() < expected {
             return Err(Refusal::ListLags(format!("{} objects of {expected} are in it", all.len())));
         }
@@ -368,13 +378,7 @@ impl Bench<'_> {
                 return Ok(());
             }
             for key in keys {
-                let what = format!("DELETE {key}");
-                let paths = || stream::once(std::future::ready(Ok(key.clone()))).boxed();
-                self.repeat(async || {
-                    let deleted = self.store.delete_stream(paths()).try_collect::<Vec<_>>().await;
-                    deleted.map_err(|error| Reply::of(&what, error))
-                })
-                .await?;
+                self.repeat(|| self.delete_once(&key).boxed()).await?;
             }
         }
         Err(Refusal::ListLags("deleted objects stay in it".to_owned()))
@@ -382,17 +386,7 @@ impl Bench<'_> {
 
     /// The keys below the folder after `after`, in order.
     async fn keys(&self, after: Option<&Path>) -> Result<Vec<Path>, Refusal> {
-        let what = format!("LIST {}", self.folder);
-        let found = self
-            .repeat(async || {
-                let listed = match after {
-                    Some(after) => self.store.list_with_offset(Some(&self.folder), after),
-                    None => self.store.list(Some(&self.folder)),
-                };
-                let keys: Result<Vec<_>, _> = listed.map_ok(|object| object.location).try_collect().await;
-                keys.map_err(|error| Reply::of(&what, error))
-            })
-            .await?;
+        let found = self.repeat(|| self.keys_once(after).boxed()).await?;
         let mut keys = found.unwrap_or_default();
         keys.sort();
         Ok(keys)
@@ -407,17 +401,30 @@ impl Bench<'_> {
     }
 
     /// The object's bytes and `ETag`; `None` where there is none.
-    async fn read(&self, key: Path) -> Result<Option<(Bytes, Option<String>)>, Refusal> {
-        let what = format!("GET {key}");
-        self.repeat(async || {
-            let read = async {
-                let found = self.store.get_opts(&key, GetOptions::default()).await?;
-                let etag = found.meta.e_tag.clone();
-                Ok((found.bytes().await?, etag))
-            };
-            read.await.map_err(|error: Error| Reply::of(&what, error))
-        })
-        .await
+    async fn read(&self, key: Path) -> Result<Option<Read>, Refusal> {
+        self.repeat(|| self.read_once(&key).boxed()).await
+    }
+
+    async fn delete_once(&self, key: &Path) -> Result<(), Reply> {
+        let paths = stream::once(future::ready(Ok(key.clone()))).boxed();
+        let deleted = self.store.delete_stream(paths).try_collect::<Vec<_>>().await;
+        deleted.map(drop).map_err(|error| Reply::of(&format!("DELETE {key}"), error))
+    }
+
+    async fn keys_once(&self, after: Option<&Path>) -> Result<Vec<Path>, Reply> {
+        let listed = match after {
+            Some(after) => self.store.list_with_offset(Some(&self.folder), after),
+            None => self.store.list(Some(&self.folder)),
+        };
+        let keys = listed.map_ok(|object| object.location).try_collect().await;
+        keys.map_err(|error| Reply::of(&format!("LIST {}", self.folder), error))
+    }
+
+    async fn read_once(&self, key: &Path) -> Result<Read, Reply> {
+        let failed = |error| Reply::of(&format!("GET {key}"), error);
+        let found = self.store.get_opts(key, GetOptions::default()).await.map_err(failed)?;
+        let etag = found.meta.e_tag.clone();
+        Ok((found.bytes().await.map_err(failed)?, etag))
     }
 
     async fn put(&self, key: &Path, body: String, mode: PutMode) -> Result<PutResult, Reply> {
@@ -462,7 +469,10 @@ impl Bench<'_> {
     }
 
     /// A request that may be repeated. `None` is "there is no such object".
-    async fn repeat<T>(&self, request: impl AsyncFn() -> Result<T, Reply>) -> Result<Option<T>, Refusal> {
+    async fn repeat<'a, T>(
+        &self,
+        request: impl Fn() -> BoxFuture<'a, Result<T, Reply>> + Send,
+    ) -> Result<Option<T>, Refusal> {
         let mut attempt = 0;
         loop {
             let error = match request().await {

@@ -27,6 +27,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         &["twill-types", "twill-vfs-trait", "twill-vfs-shim", "twill-vfs-local", "twill-libsql"],
     ),
     ("twill-c", &["twill-types", "twill-engine"]),
+    ("twill-cli", &["twill-types", "twill-engine"]),
 ];
 
 /// Where the crates are that try the others.

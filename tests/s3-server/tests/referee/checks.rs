@@ -1,6 +1,7 @@
 //! The checks: what the commit log and the layers above rely on, as `object_store` sees it.
 
 use std::pin::Pin;
+use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
@@ -11,6 +12,10 @@ use object_store::path::Path;
 use object_store::{
     Error, GetOptions, GetRange, ObjectStore, ObjectStoreExt, PutMode, PutPayload, UpdateVersion,
 };
+
+use twill_commitlog_cas::environment::TokioEnvironment;
+use twill_commitlog_cas::{Proof, prove_conditional_writes};
+use twill_types::Door;
 
 use crate::stores::Store;
 
@@ -42,6 +47,7 @@ pub(crate) const CHECKS: &[(&str, Check)] = checks![
     copies_are_equal,
     errors_have_their_shapes,
     wrong_credentials_are_denied,
+    the_bucket_proof_succeeds,
 ];
 
 const RACERS: usize = 16;
@@ -323,5 +329,13 @@ async fn wrong_credentials_are_denied(store: Store) -> Result<()> {
         let denied = matches!(refused, Err(Error::PermissionDenied { .. } | Error::Unauthenticated { .. }));
         ensure!(denied, "answered {refused:?}");
     }
+    Ok(())
+}
+
+async fn the_bucket_proof_succeeds(store: Store) -> Result<()> {
+    let client: Arc<dyn ObjectStore> = Arc::new(store.client);
+    let environment = TokioEnvironment::new(<dyn Door>::system());
+    let proof = prove_conditional_writes(&client, &Path::from("proved"), &environment).await?;
+    ensure!(proof.creates == Proof::ROUNDS && proof.racers == Proof::RACERS, "{proof:?}");
     Ok(())
 }

@@ -46,7 +46,7 @@ pub(crate) struct Store {
 
 /// Dies with the last clone.
 enum Running {
-    InProcess { _server: S3Server, _directory: Option<tempfile::TempDir> },
+    InProcess { _server: Box<S3Server>, _directory: Option<tempfile::TempDir> },
     Child { child: std::sync::Mutex<Child>, _directory: Option<tempfile::TempDir> },
 }
 
@@ -106,9 +106,12 @@ fn copying_client(login: &Login) -> Result<AmazonS3> {
         .build()?)
 }
 
+/// Starts a store.
+type Start = fn() -> Result<Store, Excuse>;
+
 /// Every store, started one by one.
 pub(crate) fn candidates() -> impl Iterator<Item = Candidate> {
-    let starts: [(&'static str, fn() -> Result<Store, Excuse>); 4] = [
+    let starts: [(&'static str, Start); 4] = [
         ("test server, in memory", || Ok(ours(None)?)),
         ("test server, in a directory", || Ok(ours(Some(tempfile::tempdir().context("a directory")?))?)),
         ("moto", moto),
@@ -161,7 +164,7 @@ fn ours(directory: Option<tempfile::TempDir>) -> Result<Store> {
     };
     let server = S3Server::start(options)?;
     let login = Login::to(&server, BUCKET);
-    Store::new(name, login, &[], Running::InProcess { _server: server, _directory: directory })
+    Store::new(name, login, &[], Running::InProcess { _server: Box::new(server), _directory: directory })
 }
 
 /// Where fetched programs are kept between runs.
