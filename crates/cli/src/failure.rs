@@ -39,7 +39,7 @@ pub(crate) enum Failure {
         place: Option<String>,
     },
     /// A database cannot be opened.
-    #[error("cannot open {url}: {error}")]
+    #[error("{}{error}", if error.message().starts_with("cannot open") { String::new() } else { format!("cannot open {url}: ") })]
     Open { url: String, error: Error },
     /// A file cannot be opened.
     #[error("cannot open {path}: {error}")]

@@ -12,6 +12,8 @@
 //! deletes them.
 
 use bytes::Bytes;
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use twill_types::Lsn;
 
@@ -134,56 +136,62 @@ impl Run {
     }
 
     /// Makes the run an object, deletes what it holds, and begins anew.
-    async fn publish(
-        &mut self,
-        site: &Site,
-        options: &MergeOptions,
-        merged: &mut Merged,
-    ) -> Result<(), LogError> {
-        let run = std::mem::take(self);
-        let (Some(first), Some(last)) = (run.slots.first().copied(), run.slots.last().copied()) else {
-            return Ok(());
-        };
-        if run.slots.len() < options.records_min.max(2) {
-            return Ok(());
-        }
-        let header = Header {
-            kind: Kind::Merged,
-            has_parts: false,
-            identity: site.identity,
-            writer: WriterId::default(),
-            slot: last,
-            first: run.first,
-            last: run.last,
-            previous: run.previous,
-            count: 0,
-        };
-        let body = Body::Merged { first: first.seq, records: run.records };
-        let (bytes, _) = record::encode(&header, &body, Compression::None)?;
-        let path = LogName::Merged { first: first.seq, last }.path(&site.root);
-        site.environment.point(Point::BeforeMergedPut).await;
-        match settle(site, &path, &bytes).await {
-            Settled::Own { .. } => {}
-            Settled::Taken(_) => {
-                return Err(LogError::corrupt(path.as_ref(), "the same merged records", "others"));
+    fn publish<'a>(
+        &'a mut self,
+        site: &'a Site,
+        options: &'a MergeOptions,
+        merged: &'a mut Merged,
+    ) -> BoxFuture<'a, Result<(), LogError>> {
+        async move {
+            let run = std::mem::take(self);
+            let (Some(first), Some(last)) = (run.slots.first().copied(), run.slots.last().copied()) else {
+                return Ok(());
+            };
+            if run.slots.len() < options.records_min.max(2) {
+                return Ok(());
             }
-            Settled::Failed { error, .. } => return Err(error),
+            let header = Header {
+                kind: Kind::Merged,
+                has_parts: false,
+                identity: site.identity,
+                writer: WriterId::default(),
+                slot: last,
+                first: run.first,
+                last: run.last,
+                previous: run.previous,
+                count: 0,
+            };
+            let body = Body::Merged { first: first.seq, records: run.records };
+            let (bytes, _) = record::encode(&header, &body, Compression::None)?;
+            let path = LogName::Merged { first: first.seq, last }.path(&site.root);
+            site.environment.point(Point::BeforeMergedPut).await;
+            match settle(site, &path, &bytes).await {
+                Settled::Own { .. } => {}
+                Settled::Taken(_) => {
+                    return Err(LogError::corrupt(path.as_ref(), "the same merged records", "others"));
+                }
+                Settled::Failed { error, .. } => return Err(error),
+            }
+            site.environment.point(Point::AfterMergedPut).await;
+            delete_slots(site, &run.slots).await?;
+            merged.objects += 1;
+            merged.records += run.slots.len() as u64;
+            Ok(())
         }
-        site.environment.point(Point::AfterMergedPut).await;
-        delete_slots(site, &run.slots).await?;
-        merged.objects += 1;
-        merged.records += run.slots.len() as u64;
-        Ok(())
+        .boxed()
     }
 }
 
 /// Deletes slots whose records a merged object holds.
-async fn delete_slots(site: &Site, slots: &[Slot]) -> Result<(), LogError> {
-    stream::iter(slots)
-        .map(|slot| async move { delete(site, &LogName::Slot(*slot).path(&site.root)).await })
-        .buffer_unordered(site.options.reads_at_once.max(1))
-        .try_collect::<()>()
-        .await
+fn delete_slots<'a>(site: &'a Site, slots: &'a [Slot]) -> BoxFuture<'a, Result<(), LogError>> {
+    async move {
+        stream::iter(slots.to_vec())
+            .map(|slot| async move { delete(site, &LogName::Slot(slot).path(&site.root)).await })
+            .buffer_unordered(site.options.reads_at_once.max(1))
+            .try_collect::<()>()
+            .await
+    }
+    .boxed()
 }
 
 /// Deletes the slots, from `from` to the floor, that a merge published but did not come to delete.

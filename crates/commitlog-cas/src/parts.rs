@@ -6,6 +6,8 @@
 //! 3. Parts that no record names are garbage, deleted once their epoch lies below the horizon (and so is fenced).
 
 use bytes::Bytes;
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use twill_types::Seq;
 
@@ -58,17 +60,24 @@ impl Parts {
 ///
 /// # Errors
 /// Why one of them is not in the store, or may not be.
-pub(crate) async fn upload(site: &Site, record: &Header, uploads: Vec<Upload>) -> Result<(), LogError> {
-    if uploads.is_empty() {
-        return Ok(());
+pub(crate) fn upload<'a>(
+    site: &'a Site,
+    record: &'a Header,
+    uploads: Vec<Upload>,
+) -> BoxFuture<'a, Result<(), LogError>> {
+    async move {
+        if uploads.is_empty() {
+            return Ok(());
+        }
+        stream::iter(uploads)
+            .map(|upload| upload_one(site, record, upload))
+            .buffer_unordered(site.options.parts_at_once.max(1))
+            .try_collect::<()>()
+            .await?;
+        site.environment.point(Point::AfterParts).await;
+        Ok(())
     }
-    stream::iter(uploads)
-        .map(|upload| upload_one(site, record, upload))
-        .buffer_unordered(site.options.parts_at_once.max(1))
-        .try_collect::<()>()
-        .await?;
-    site.environment.point(Point::AfterParts).await;
-    Ok(())
+    .boxed()
 }
 
 async fn upload_one(site: &Site, record: &Header, upload: Upload) -> Result<(), LogError> {

@@ -154,8 +154,11 @@ async fn repeated<'a, T>(
 }
 
 /// The object's bytes, or `None` where there is none.
-pub(crate) async fn get(client: &dyn Client, path: &Path) -> Result<Option<Bytes>, LogError> {
-    get_patiently(client, path, &mut Patience::new(client)).await
+pub(crate) fn get<'a>(
+    client: &'a dyn Client,
+    path: &'a Path,
+) -> BoxFuture<'a, Result<Option<Bytes>, LogError>> {
+    async move { get_patiently(client, path, &mut Patience::new(client)).await }.boxed()
 }
 
 /// As [`get`], as part of something that began earlier.
@@ -168,13 +171,16 @@ pub(crate) async fn get_patiently(
 }
 
 /// The object's first bytes, at most `length` of them.
-pub(crate) async fn get_front(
-    client: &dyn Client,
-    path: &Path,
+pub(crate) fn get_front<'a>(
+    client: &'a dyn Client,
+    path: &'a Path,
     length: u64,
-) -> Result<Option<Bytes>, LogError> {
-    let options = || GetOptions { range: Some(GetRange::Bounded(0..length)), ..GetOptions::default() };
-    repeated(&mut Patience::new(client), |limit| get_once(client, path, options(), limit).boxed()).await
+) -> BoxFuture<'a, Result<Option<Bytes>, LogError>> {
+    async move {
+        let options = || GetOptions { range: Some(GetRange::Bounded(0..length)), ..GetOptions::default() };
+        repeated(&mut Patience::new(client), |limit| get_once(client, path, options(), limit).boxed()).await
+    }
+    .boxed()
 }
 
 /// The object's bytes, and which version they are.
@@ -209,14 +215,17 @@ async fn get_with_version(
 }
 
 /// Deletes the object; one that is not there counts as deleted.
-pub(crate) async fn delete(client: &dyn Client, path: &Path) -> Result<(), LogError> {
-    let what = &format!("DELETE {path}");
-    let request = |limit| {
-        let paths = stream::once(future::ready(Ok(path.clone()))).boxed();
-        let deleted = client.store().delete_stream(paths).try_collect::<Vec<_>>();
-        async move { within(client, limit, what, deleted).await }.boxed()
-    };
-    repeated(&mut Patience::new(client), request).await.map(|_| ())
+pub(crate) fn delete<'a>(client: &'a dyn Client, path: &'a Path) -> BoxFuture<'a, Result<(), LogError>> {
+    async move {
+        let what = &format!("DELETE {path}");
+        let request = |limit| {
+            let paths = stream::once(future::ready(Ok(path.clone()))).boxed();
+            let deleted = client.store().delete_stream(paths).try_collect::<Vec<_>>();
+            async move { within(client, limit, what, deleted).await }.boxed()
+        };
+        repeated(&mut Patience::new(client), request).await.map(|_| ())
+    }
+    .boxed()
 }
 
 /// What `parse` makes of the keys below `folder` after `after`, in no order that can be relied on.

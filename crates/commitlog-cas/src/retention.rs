@@ -9,6 +9,8 @@
 //!    kept record names go when their epoch lies below the horizon.
 //! 4. Pins are the caller's: it lists them *after* the horizon was raised, and passes what they keep.
 
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
@@ -136,22 +138,25 @@ enum Judged {
     Goes(Path, Vec<(Epoch, u64)>),
 }
 
-async fn judge(site: &Site, name: LogName, pinned: &[Pinned]) -> Result<Judged, LogError> {
-    let path = name.path(&site.root);
-    let object = path.to_string();
-    let Some(front) = requests::get_front(site, &path, record::HEADER_BYTES as u64).await? else {
-        return Ok(Judged::Stays);
-    };
-    let header = record::decode_header(&object, &front)?;
-    if header.identity != site.identity || header.slot != name.last() {
-        let expected = format!("slot {} of this log", name.last());
-        return Err(LogError::corrupt(&object, expected, header.slot));
+fn judge<'a>(site: &'a Site, name: LogName, pinned: &'a [Pinned]) -> BoxFuture<'a, Result<Judged, LogError>> {
+    async move {
+        let path = name.path(&site.root);
+        let object = path.to_string();
+        let Some(front) = requests::get_front(site, &path, record::HEADER_BYTES as u64).await? else {
+            return Ok(Judged::Stays);
+        };
+        let header = record::decode_header(&object, &front)?;
+        if header.identity != site.identity || header.slot != name.last() {
+            let expected = format!("slot {} of this log", name.last());
+            return Err(LogError::corrupt(&object, expected, header.slot));
+        }
+        if !matches!(header.kind, Kind::Commits | Kind::Merged) {
+            return Ok(Judged::Stays);
+        }
+        let parts = if header.has_parts { parts_of(site, &path).await? } else { Vec::new() };
+        if is_pinned(&header, pinned) { Ok(Judged::Pinned(parts)) } else { Ok(Judged::Goes(path, parts)) }
     }
-    if !matches!(header.kind, Kind::Commits | Kind::Merged) {
-        return Ok(Judged::Stays);
-    }
-    let parts = if header.has_parts { parts_of(site, &path).await? } else { Vec::new() };
-    if is_pinned(&header, pinned) { Ok(Judged::Pinned(parts)) } else { Ok(Judged::Goes(path, parts)) }
+    .boxed()
 }
 
 fn is_pinned(header: &Header, pinned: &[Pinned]) -> bool {
@@ -191,21 +196,24 @@ fn name_parts(record: &Record, object: &str, parts: &mut Vec<(Epoch, u64)>) -> R
 }
 
 /// Deletes the parts of epochs wholly below the horizon that no kept record names.
-async fn collect_orphans(
-    site: &Site,
+fn collect_orphans<'a>(
+    site: &'a Site,
     horizon: Position,
-    kept: &BTreeSet<(Epoch, u64)>,
-) -> Result<u64, LogError> {
-    let parse = |path: &Path| {
-        let part = name::parse_part(&site.root, path)?;
-        (part.0 < horizon.slot.epoch && !kept.contains(&part)).then_some(part)
-    };
-    let mut orphans = requests::list(site, &name::parts_folder(&site.root), None, parse).await?;
-    orphans.sort_unstable();
-    for (epoch, number) in &orphans {
-        delete(site, &name::part_path(&site.root, *epoch, *number)).await?;
+    kept: &'a BTreeSet<(Epoch, u64)>,
+) -> BoxFuture<'a, Result<u64, LogError>> {
+    async move {
+        let parse = |path: &Path| {
+            let part = name::parse_part(&site.root, path)?;
+            (part.0 < horizon.slot.epoch && !kept.contains(&part)).then_some(part)
+        };
+        let mut orphans = requests::list(site, &name::parts_folder(&site.root), None, parse).await?;
+        orphans.sort_unstable();
+        for (epoch, number) in &orphans {
+            delete(site, &name::part_path(&site.root, *epoch, *number)).await?;
+        }
+        Ok(orphans.len() as u64)
     }
-    Ok(orphans.len() as u64)
+    .boxed()
 }
 
 pub(crate) async fn delete(site: &Site, path: &Path) -> Result<(), LogError> {

@@ -16,6 +16,8 @@
 //! 2. [`Settled::Failed`] with `ambiguous: false` is told only if no attempt can have written, now or later.
 //! 3. [`Settled::Own`] is told only for a 200, or after one's own bytes were read back.
 
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -47,39 +49,43 @@ pub(crate) enum Settled {
 }
 
 /// Creates `path` with `bytes`, and settles what became of it.
-pub(crate) async fn settle(client: &dyn Client, path: &Path, bytes: &Bytes) -> Settled {
-    let began = client.environment().now();
-    let mut patience = Patience::new(client);
-    let (mut ambiguous, mut first) = (false, true);
-    loop {
-        let error = match put_once(client, patience.attempt_timeout(), path, bytes, PutMode::Create).await {
-            Ok(_) => {
-                let took = first.then(|| client.environment().now().saturating_sub(began));
-                return Settled::Own { took };
-            }
-            Err(Reply::Exists(error)) => {
-                client.environment().point(Point::BeforeReadBack).await;
-                match get_patiently(client, path, &mut patience).await {
-                    Ok(Some(found)) if found == *bytes => return Settled::Own { took: None },
-                    Ok(Some(found)) => return Settled::Taken(found),
-                    // A conflict with a request still under way, or merged away meanwhile: the answer says nothing.
-                    Ok(None) => ambiguous = true,
-                    Err(error) => return Settled::Failed { ambiguous: true, error },
+pub(crate) fn settle<'a>(client: &'a dyn Client, path: &'a Path, bytes: &'a Bytes) -> BoxFuture<'a, Settled> {
+    async move {
+        let began = client.environment().now();
+        let mut patience = Patience::new(client);
+        let (mut ambiguous, mut first) = (false, true);
+        loop {
+            let error = match put_once(client, patience.attempt_timeout(), path, bytes, PutMode::Create).await
+            {
+                Ok(_) => {
+                    let took = first.then(|| client.environment().now().saturating_sub(began));
+                    return Settled::Own { took };
                 }
-                error
-            }
-            Err(Reply::NotFound(error) | Reply::Refused(error)) => {
+                Err(Reply::Exists(error)) => {
+                    client.environment().point(Point::BeforeReadBack).await;
+                    match get_patiently(client, path, &mut patience).await {
+                        Ok(Some(found)) if found == *bytes => return Settled::Own { took: None },
+                        Ok(Some(found)) => return Settled::Taken(found),
+                        // A conflict with a request still under way, or merged away meanwhile: the answer says nothing.
+                        Ok(None) => ambiguous = true,
+                        Err(error) => return Settled::Failed { ambiguous: true, error },
+                    }
+                    error
+                }
+                Err(Reply::NotFound(error) | Reply::Refused(error)) => {
+                    return Settled::Failed { ambiguous, error };
+                }
+                Err(Reply::NotApplied(error)) => error,
+                Err(Reply::Ambiguous(error)) => {
+                    ambiguous = true;
+                    error
+                }
+            };
+            first = false;
+            if let Err(error) = patience.pause(error).await {
                 return Settled::Failed { ambiguous, error };
             }
-            Err(Reply::NotApplied(error)) => error,
-            Err(Reply::Ambiguous(error)) => {
-                ambiguous = true;
-                error
-            }
-        };
-        first = false;
-        if let Err(error) = patience.pause(error).await {
-            return Settled::Failed { ambiguous, error };
         }
     }
+    .boxed()
 }

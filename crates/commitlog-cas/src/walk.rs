@@ -9,6 +9,8 @@
 //! 3. A merged object comes before a slot it holds. Where both exist, the slot is about to be deleted, or was and holds
 //!    what a superseded opener put into the empty place.
 
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
@@ -34,11 +36,14 @@ pub(crate) struct Listing {
 
 impl Listing {
     /// One LIST of everything that holds `from` or lies behind it.
-    pub(crate) async fn load(site: &Site, from: Slot) -> Result<Self, LogError> {
-        let after = name::list_after(&site.root, from);
-        let parse = |path: &_| LogName::parse(&site.root, path);
-        let names = requests::list(site, &name::log_folder(&site.root), Some(&after), parse).await?;
-        Ok(Self::of(names))
+    pub(crate) fn load<'a>(site: &'a Site, from: Slot) -> BoxFuture<'a, Result<Self, LogError>> {
+        async move {
+            let after = name::list_after(&site.root, from);
+            let parse = |path: &_| LogName::parse(&site.root, path);
+            let names = requests::list(site, &name::log_folder(&site.root), Some(&after), parse).await?;
+            Ok(Self::of(names))
+        }
+        .boxed()
     }
 
     pub(crate) fn of(names: Vec<LogName>) -> Self {
@@ -224,37 +229,40 @@ impl Walker {
     }
 
     /// Reads the next records: as many objects as may be read at once.
-    pub(crate) async fn advance(&mut self) -> Result<Met, LogError> {
-        if self.seal.is_some() {
-            return Ok(Met::End);
-        }
-        if self.plan.is_empty() {
-            self.plan = self.listing.plan(self.position.slot);
-        }
-        let names: Vec<LogName> =
-            self.plan.iter().take(self.site.options.reads_at_once.max(1)).copied().collect();
-        if names.is_empty() {
-            return Ok(Met::End);
-        }
-        let site = Arc::clone(&self.site);
-        let mut objects = stream::iter(names)
-            .map(|name| {
-                let site = &site;
-                async move { Ok((name, requests::get(site, &name.path(&site.root)).await?)) }
-            })
-            .buffered(site.options.reads_at_once.max(1));
-        let mut pieces = Vec::new();
-        while let Some((name, bytes)) = objects.try_next().await? {
-            let Some(bytes) = bytes else {
-                // What was read before it is given first; the next call meets it again.
-                return Ok(if pieces.is_empty() { Met::Vanished(name) } else { Met::Pieces(pieces) });
-            };
-            self.plan.pop_front();
-            if !self.take(name, &bytes, &mut pieces)? {
-                break;
+    pub(crate) fn advance<'a>(&'a mut self) -> BoxFuture<'a, Result<Met, LogError>> {
+        async move {
+            if self.seal.is_some() {
+                return Ok(Met::End);
             }
+            if self.plan.is_empty() {
+                self.plan = self.listing.plan(self.position.slot);
+            }
+            let names: Vec<LogName> =
+                self.plan.iter().take(self.site.options.reads_at_once.max(1)).copied().collect();
+            if names.is_empty() {
+                return Ok(Met::End);
+            }
+            let site = Arc::clone(&self.site);
+            let mut objects = stream::iter(names)
+                .map(|name| {
+                    let site = &site;
+                    async move { Ok((name, requests::get(site, &name.path(&site.root)).await?)) }
+                })
+                .buffered(site.options.reads_at_once.max(1));
+            let mut pieces = Vec::new();
+            while let Some((name, bytes)) = objects.try_next().await? {
+                let Some(bytes) = bytes else {
+                    // What was read before it is given first; the next call meets it again.
+                    return Ok(if pieces.is_empty() { Met::Vanished(name) } else { Met::Pieces(pieces) });
+                };
+                self.plan.pop_front();
+                if !self.take(name, &bytes, &mut pieces)? {
+                    break;
+                }
+            }
+            Ok(Met::Pieces(pieces))
         }
-        Ok(Met::Pieces(pieces))
+        .boxed()
     }
 
     /// Steps over the records of one object. `false` after a fence or a seal: what was planned behind it is void.
@@ -308,24 +316,27 @@ impl Walker {
 }
 
 /// The commits of a piece, with their payloads read from parts where they are there.
-pub(crate) async fn commits(site: &Site, piece: &Piece) -> Result<Vec<Commit>, LogError> {
-    let Step::Commits(entries) = &piece.step else { return Ok(Vec::new()) };
-    let mut commits = Vec::with_capacity(entries.len());
-    let mut lsn = piece.header.first;
-    for entry in entries {
-        let payload = match &entry.payload {
-            Payload::Inline(bytes) => bytes.clone(),
-            Payload::Parts(parts) => read_parts(site, piece.slot.epoch, parts).await?,
-        };
-        commits.push(Commit { lsn, slot: piece.slot, time: entry.time, token: entry.token, payload });
-        lsn = lsn.next();
+pub(crate) fn commits<'a>(site: &'a Site, piece: &'a Piece) -> BoxFuture<'a, Result<Vec<Commit>, LogError>> {
+    async move {
+        let Step::Commits(entries) = &piece.step else { return Ok(Vec::new()) };
+        let mut commits = Vec::with_capacity(entries.len());
+        let mut lsn = piece.header.first;
+        for entry in entries {
+            let payload = match &entry.payload {
+                Payload::Inline(bytes) => bytes.clone(),
+                Payload::Parts(parts) => read_parts(site, piece.slot.epoch, parts).await?,
+            };
+            commits.push(Commit { lsn, slot: piece.slot, time: entry.time, token: entry.token, payload });
+            lsn = lsn.next();
+        }
+        Ok(commits)
     }
-    Ok(commits)
+    .boxed()
 }
 
 async fn read_parts(site: &Site, epoch: Epoch, parts: &[PartReference]) -> Result<Bytes, LogError> {
-    let mut read = stream::iter(parts)
-        .map(|part| read_part(site, epoch, *part))
+    let mut read = stream::iter(parts.to_vec())
+        .map(|part| read_part(site, epoch, part))
         .buffered(site.options.parts_at_once.max(1));
     let mut payload = BytesMut::new();
     while let Some(bytes) = read.try_next().await? {

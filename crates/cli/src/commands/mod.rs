@@ -34,19 +34,12 @@ pub(crate) struct Twill {
 /// What is to be done.
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run SQL statements and write their results
     Sql(sql::Sql),
-    /// Run SQL interactively, or from standard input
     Shell(shell::Shell),
-    /// Look for damage, changing nothing
     Check(check::Check),
-    /// Load a CSV, JSON Lines or SQL file, or an SQLite database
     Import(import::Import),
-    /// Write the database, or tables of it, to files
     Export(export::Export),
-    /// Write completions for a shell
     Completions(completions::Completions),
-    /// Write the manual page
     Man(man::Man),
 }
 

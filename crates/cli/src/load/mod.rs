@@ -154,7 +154,7 @@ fn prepare_table(
                 "the table {table} exists; --append adds to it, --force replaces it"
             )));
         }
-        (false, Existing::Append) => return declared_types(&existing, table, columns),
+        (false, Existing::Append) => return declared_types(&existing, target, columns),
         (false, Existing::Replace) => run(connection, &format!("DROP TABLE {}", literal::name(table)))?,
         (true, _) => {}
     }
@@ -180,22 +180,25 @@ fn declared_type(target: &Target, column: &SurveyedColumn) -> String {
     .to_owned()
 }
 
-/// The types that an existing table declares for the file's columns.
+/// The types that an existing table declares for the file's columns; the inferred ones where it declares none.
 fn declared_types(
     existing: &[(String, String)],
-    table: &str,
+    target: &Target,
     columns: &[SurveyedColumn],
 ) -> Result<Vec<String>, Failure> {
     let declared = |column: &SurveyedColumn| {
         let found = existing.iter().find(|(name, _)| name.eq_ignore_ascii_case(&column.name));
-        found.map(|(_, declared)| declared.clone()).ok_or_else(|| {
+        let Some((_, declared)) = found else {
             let names: Vec<&str> = existing.iter().map(|(name, _)| name.as_str()).collect();
-            Failure::Refused(format!(
-                "the table {table} has no column {}; it has {}",
+            return Err(Failure::Refused(format!(
+                "the table {} has no column {}; it has {}",
+                target.table,
                 column.name,
                 names.join(", ")
-            ))
-        })
+            )));
+        };
+        let is_open = declared.is_empty() && target.types == Types::Infer;
+        Ok(if is_open { column.inferred.to_owned() } else { declared.clone() })
     };
     columns.iter().map(declared).collect()
 }

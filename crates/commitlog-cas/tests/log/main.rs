@@ -10,5 +10,6 @@
     reason = "test code"
 )]
 
+mod chaos;
 mod costs;
 mod world;

@@ -87,6 +87,8 @@ struct Inner {
     rules: Mutex<Vec<Rule>>,
     requests: Mutex<Vec<(Kind, String)>>,
     latency: Mutex<Duration>,
+    /// With it, requests are slow and spoiled by chance: one in this many.
+    chaos: Mutex<Option<u64>>,
 }
 
 #[derive(Default)]
@@ -157,17 +159,22 @@ impl Environment for World {
 
 impl World {
     pub fn new() -> Self {
+        Self::from_seed(7)
+    }
+
+    pub fn from_seed(seed: u64) -> Self {
         Self(Arc::new(Inner {
             now: Mutex::new(Duration::from_secs(1)),
             timers: Mutex::default(),
             spawned: Mutex::default(),
-            chance: Mutex::new(Chance::from_seed(7)),
+            chance: Mutex::new(Chance::from_seed(seed)),
             wall: Mutex::new(Duration::from_secs(1_700_000_000)),
             hook: Mutex::new(None),
             bucket: InMemory::new(),
             rules: Mutex::default(),
             requests: Mutex::default(),
             latency: Mutex::new(Duration::ZERO),
+            chaos: Mutex::new(None),
         }))
     }
 
@@ -333,9 +340,24 @@ impl World {
         ObjectRegister::new(site.store, Path::from("branches/main"), IDENTITY, site.environment, site.options)
     }
 
+    /// From now on one request in `one_in` is spoiled, and each takes its time; zero ends it.
+    pub fn chaos(&self, one_in: u64) {
+        *self.0.chaos.lock().unwrap() = (one_in > 0).then_some(one_in);
+    }
+
+    /// A number below `bound`.
+    pub fn below(&self, bound: u64) -> u64 {
+        self.0.chance.lock().unwrap().next() % bound
+    }
+
     /// A world with a timeline.
     pub fn with_timeline() -> Self {
-        let world = Self::new();
+        Self::new().begin()
+    }
+
+    /// Creates the timeline.
+    pub fn begin(self) -> Self {
+        let world = self;
         world.run(world.register().create(Lsn::ZERO, Bytes::new())).unwrap();
         world.requests();
         world
@@ -447,12 +469,59 @@ impl Store {
                 rule.fault
             })
         };
-        let latency = *world.latency.lock().unwrap();
+        let chaos = *world.chaos.lock().unwrap();
+        let fault = fault.or_else(|| chaos.and_then(|one_in| self.by_chance(kind, one_in)));
+        let mut latency = *world.latency.lock().unwrap();
+        if chaos.is_some() {
+            latency += MS * u32::try_from(1 + self.0.below(50)).unwrap();
+        }
         let latency = if let Some(Fault::Slow(slow)) = fault { latency + slow } else { latency };
         if !latency.is_zero() {
             self.0.sleep(latency).await;
         }
         fault
+    }
+
+    fn by_chance(&self, kind: Kind, one_in: u64) -> Option<Fault> {
+        let below = |bound| self.0.below(bound);
+        if below(one_in) > 0 {
+            return None;
+        }
+        let long = MS * u32::try_from(1 + below(60_000)).unwrap();
+        let status = [500, 503, 429, 409, 0, 1][usize::try_from(below(6)).unwrap()];
+        Some(match (kind, below(8)) {
+            (Kind::Put, 0) => Fault::ReplyLost,
+            (Kind::Put, 1) => Fault::Late(long),
+            (Kind::Put, 2) => Fault::Twice(long),
+            (Kind::Put, 3) => Fault::AppliedStatus(500),
+            (Kind::Put, 4) | (Kind::Get | Kind::List, 0) => Fault::Lost,
+            (Kind::Get | Kind::List | Kind::Delete, 1..=4) if status == 409 => Fault::Status(500),
+            (_, 5) => Fault::Slow(long),
+            _ if kind != Kind::Put && status == 409 => Fault::Status(503),
+            _ => Fault::Status(status),
+        })
+    }
+
+    /// Walks the keys in order, some at a time, while others write and delete.
+    fn list_slowly(&self, prefix: Path) -> BoxStream<'static, object_store::Result<ObjectMeta>> {
+        let world = self.0.clone();
+        stream::unfold(Path::default(), move |after| {
+            let (world, prefix) = (world.clone(), prefix.clone());
+            async move {
+                world.sleep(MS * u32::try_from(world.below(20)).unwrap()).await;
+                let page = usize::try_from(1 + world.below(4)).unwrap();
+                let objects: Vec<ObjectMeta> =
+                    world.bucket().list(Some(&prefix)).map(|object| object.unwrap()).collect().await;
+                let mut objects: Vec<_> =
+                    objects.into_iter().filter(|object| object.location > after).collect();
+                objects.sort_by(|a, b| a.location.cmp(&b.location));
+                objects.truncate(page);
+                let last = objects.last()?.location.clone();
+                Some((stream::iter(objects.into_iter().map(Ok)), last))
+            }
+        })
+        .flatten()
+        .boxed()
     }
 
     fn later(&self, after: Duration, path: &Path, payload: PutPayload, options: PutOptions) {
@@ -548,6 +617,7 @@ impl ObjectStore for Store {
             match store.arrive(Kind::List, &prefix).await {
                 Some(Fault::Status(status)) => stream::iter(vec![Err(failed(status, &prefix))]).boxed(),
                 Some(Fault::Lost) => stream::pending().boxed(),
+                _ if store.0.0.chaos.lock().unwrap().is_some() => store.list_slowly(prefix),
                 _ => store.0.bucket().list(Some(&prefix)),
             }
         };
