@@ -173,4 +173,12 @@ mod tests {
         );
         assert!(!accepts("INSERT INTO t0 VALUES (1)", &failed(5), &rows(0, 0)));
     }
+
+    #[test]
+    fn schemas_are_forgotten_only_after_a_vacuum_that_is_busy_on_both_sides() {
+        assert!(leaves_schemas_alone("VACUUM", &failed(5), &failed(5)));
+        assert!(!leaves_schemas_alone("VACUUM", &failed(5), &failed(1)));
+        assert!(!leaves_schemas_alone("VACUUM", &rows(0, 0), &rows(0, 0)));
+        assert!(!leaves_schemas_alone("INSERT INTO t0 VALUES (1)", &failed(5), &failed(5)));
+    }
 }
