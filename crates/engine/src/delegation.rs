@@ -357,8 +357,9 @@ impl Delegation {
 /// Waits for the newest state, which is durable after all the others, and wakes the owners.
 fn settle(mut batch: Vec<Ran>) {
     if let Some((opened, snapshot)) = batch.last_mut().and_then(|ran| ran.left.take()) {
-        // Each owner asks for its own state and is told what became of that.
-        let _each_asks_itself = opened.storage.wait_durable(&snapshot);
+        // Each owner asks for its own state and is told what became of that; it meets a panic, too.
+        let wait = || opened.storage.wait_durable(&snapshot);
+        let _each_asks_itself = std::panic::catch_unwind(std::panic::AssertUnwindSafe(wait));
     }
     for Ran { job, left } in batch {
         // First: an owner may close the database as soon as it is woken.
