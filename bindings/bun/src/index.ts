@@ -7,10 +7,16 @@
  */
 import { constants } from "./codes.ts";
 import { Database } from "./database.ts";
+import { AsyncDatabase, connect, Transaction as AsyncTransaction } from "./async/connection.ts";
+import { Query, sql } from "./async/query.ts";
+import { identifier, join, raw } from "./async/sql.ts";
 import { SQLiteError } from "./errors.ts";
 import { Statement } from "./statement.ts";
 
-export { constants, Database, SQLiteError, Statement };
+export { AsyncDatabase, AsyncTransaction, connect, constants, Database, identifier, join, Query, raw, sql, SQLiteError, Statement };
+export type { ConnectOptions, TransactionOptions } from "./async/connection.ts";
+export type { IterateOptions, Params, Queryable, QueryOptions, SqlTag } from "./async/query.ts";
+export type { Fragment, SqlValue } from "./async/sql.ts";
 export type { DatabaseOptions, UpdateHook } from "./database.ts";
 export type { AggregateOptions, FunctionOptions, SQLFunctionResult } from "./functions.ts";
 export type { Value } from "./memory.ts";

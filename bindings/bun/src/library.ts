@@ -14,7 +14,9 @@ import { existsSync } from "node:fs";
 
 const ABI_VERSION = 1;
 
-const { i32, u32, i64, u64_fast: u64, ptr, buffer, void: nothing } = FFIType;
+const { i32, u32, u64_fast: u64, ptr, void: nothing } = FFIType;
+// By its name: dlopen of Bun 1.4 does not take its number.
+const buffer = "buffer";
 
 const declarations = {
   engine_abi_version: { args: [], returns: u32 },
@@ -62,7 +64,6 @@ const declarations = {
   engine_async_cancel: { args: [u64, u64], returns: i32 },
   engine_async_take: { args: [u64, u64, buffer, u64], returns: i32 },
 } as const;
-void i64;
 
 function load() {
   const path = libraryPath();

@@ -166,6 +166,11 @@ export function wideCell(batch: Batch, tag: number, slot: number, heap: number):
   }
 }
 
+/** Reads one cell; an INTEGER that a number cannot hold is a bigint. */
+export function losslessCell(batch: Batch, tag: number, slot: number, heap: number): Value {
+  return batch.u8[tag] === TAG_WIDE ? batch.i64[slot] : cell(batch, tag, slot, heap);
+}
+
 /** Reads one cell as the bytes that SQLite keeps of it: 8 of an INTEGER or REAL, little-endian. */
 export function byteCell(batch: Batch, tag: number, slot: number, heap: number): Uint8Array | null {
   switch (batch.u8[tag]) {
@@ -183,18 +188,21 @@ export function byteCell(batch: Batch, tag: number, slot: number, heap: number):
   }
 }
 
-type ReadCell = typeof cell | typeof byteCell;
+/** How a value is read: `cell`, `wideCell` or `losslessCell`. */
+export type ReadCell = typeof cell;
 
-/** Appends every row of a batch to `into` as an array. */
+/** Appends the rows of a batch, from row `from` to before row `rows`, to `into` as arrays. */
 export function readArrays<Cell>(
   batch: Batch,
   into: Cell[][],
   read: (batch: Batch, tag: number, slot: number, heap: number) => Cell,
+  from = 0,
+  rows = batch.rows,
 ): void {
-  const { rows, columns } = batch;
+  const { columns } = batch;
   const stride = batch.u32[4];
   const heap = batch.u32[5];
-  for (let row = 0, at = HEADER_BYTES; row < rows; row++, at += stride) {
+  for (let row = from, at = HEADER_BYTES + from * stride; row < rows; row++, at += stride) {
     const slot = at >>> 3;
     const tag = at + 8 * columns;
     const values: Cell[] = new Array(columns);
@@ -214,8 +222,8 @@ export function readTypes(batch: Batch, columns: number): ("INTEGER" | "FLOAT" |
 
 /** Makes objects of rows. */
 export interface RowShape {
-  /** Appends every row of a batch. */
-  all(batch: Batch, into: object[]): void;
+  /** Appends the rows of a batch, from row `from` on. */
+  all(batch: Batch, into: object[], from?: number): void;
   /** The first row of a batch that has one. */
   first(batch: Batch): object;
 }
@@ -227,10 +235,9 @@ const SHAPES_MAX = 500;
  * The shape of rows with these columns: objects whose own properties are the columns, of the prototype `prototype`
  * (undefined for Object's). Of columns with one name the last one's value is told.
  */
-export function rowShape(columns: string[], wide: boolean, prototype: object | undefined): RowShape {
-  const read = wide ? wideCell : cell;
+export function rowShape(columns: string[], read: ReadCell, prototype: object | undefined): RowShape {
   if (prototype !== undefined) return new CompiledShape(columns, read, prototype);
-  const key = `${wide}\0${columns.join("\0")}`;
+  const key = `${read.name}\0${columns.join("\0")}`;
   let shape = shapes.get(key);
   if (shape === undefined) {
     shape = new CompiledShape(columns, read, undefined);
@@ -259,14 +266,14 @@ class CompiledShape implements RowShape {
     this.#make = this.#slowly;
   }
 
-  all(batch: Batch, into: object[]): void {
+  all(batch: Batch, into: object[], from = 0): void {
     const { rows } = batch;
     if ((this.#rowsRead += rows) >= COMPILE_ROWS && this.#make === this.#slowly) this.#compile();
     const make = this.#make;
     const stride = batch.u32[4];
     const heap = batch.u32[5];
     const tags = 8 * this.columns.length;
-    for (let row = 0, at = HEADER_BYTES; row < rows; row++, at += stride) {
+    for (let row = from, at = HEADER_BYTES + from * stride; row < rows; row++, at += stride) {
       into.push(make(batch, at + tags, at >>> 3, heap));
     }
   }

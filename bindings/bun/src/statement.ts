@@ -243,7 +243,7 @@ export class NativeStatement implements Parameters {
 
   /** The rows' shape. Reading the columns' names overwrites the answer. */
   #rowShape(): RowShape {
-    return (this.#shape ??= rowShape(this.#describe(), this.#safeIntegers, this.#prototype));
+    return (this.#shape ??= rowShape(this.#describe(), this.#safeIntegers ? wideCell : cell, this.#prototype));
   }
 
   /**

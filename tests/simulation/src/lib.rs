@@ -6,7 +6,9 @@
 //! | [`process`] | what the code of a process sees: clocks, randomness, sleep, spawn, named points |
 //! | [`store`] | the bucket and its clients: latency, lost, late and repeated requests, torn lists, outages |
 //!
-//! Nothing here knows what is simulated. A system under test is given, for each life of a process, an environment made of
+//! | [`log`] | the commit log in that world: plan, storm, oracle, judgement |
+//!
+//! Only [`log`] knows what is simulated. A system under test is given, for each life of a process, an environment made of
 //! a [`Process`](process::Process) and an [`ObjectStore`](object_store::ObjectStore) made of a
 //! [`Client`](store::Client); both end with that life. Several crates over the same process and bucket are the ordinary
 //! case, not a special one.
@@ -15,6 +17,7 @@
 //!
 //! Crash: a run that fails prints its seed; nothing is kept on disk. Refuses: real clocks, threads and randomness.
 
+pub mod log;
 pub mod process;
 pub mod store;
 pub mod world;

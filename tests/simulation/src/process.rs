@@ -309,6 +309,7 @@ impl World {
     /// Sets a process's wall clock to so many nanoseconds ahead of true time (or behind).
     pub fn set_skew(&self, id: ProcessId, skew_ns: i64) {
         self.note("clock", Some(id), "", skew_ns.cast_unsigned());
+        self.state().strikes += 1;
         if let Some(process) = self.state().residence(id) {
             process.skew_ns = skew_ns;
         }

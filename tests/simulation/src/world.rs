@@ -71,6 +71,7 @@ pub(crate) struct State {
     pub(crate) processes: Vec<Residence>,
     trace: Trace,
     pub(crate) points: BTreeMap<&'static str, u64>,
+    pub(crate) strikes: u64,
 }
 
 struct Task {
@@ -138,6 +139,7 @@ impl World {
                 processes: Vec::new(),
                 trace,
                 points: BTreeMap::new(),
+                strikes: 0,
             }),
             woken: Arc::default(),
         }))
@@ -173,6 +175,7 @@ impl World {
             return;
         }
         self.note("crash", Some(id), "", 0);
+        self.state().strikes += 1;
         let mut state = self.state();
         let state = &mut *state;
         let dead: Vec<u64> = state
@@ -193,6 +196,7 @@ impl World {
         let now = self.now();
         if self.state().residence(id).is_some_and(|process| process.stop(now, suspended)) {
             self.note("stop", Some(id), "", u64::from(suspended));
+            self.state().strikes += 1;
         }
     }
 
@@ -272,6 +276,12 @@ impl World {
     #[must_use]
     pub fn points(&self) -> BTreeMap<&'static str, u64> {
         self.state().points.clone()
+    }
+
+    /// How many crashes, stops and clock jumps there were.
+    #[must_use]
+    pub fn strikes(&self) -> u64 {
+        self.state().strikes
     }
 
     /// Runs until the outside's `root` is done, at most for `limit` of virtual time and `polls` polls from now on.

@@ -378,7 +378,8 @@ fn a_create_that_arrives_twice_is_refused_the_second_time_and_either_answer_may_
 
 #[test]
 fn refusals_are_those_of_the_s3_client() {
-    let statuses: [(Faults, fn(&Error) -> bool, &str); 3] = [
+    type Is = fn(&Error) -> bool;
+    let statuses: [(Faults, Is, &str); 3] = [
         (
             Faults { conflict: 10_000, ..Faults::none() },
             |error| matches!(error, Error::AlreadyExists { .. }),

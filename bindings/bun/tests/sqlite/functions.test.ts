@@ -114,7 +114,7 @@ describe("function", () => {
     const db = sample();
     const statement = db.prepare("SELECT 1");
     const cached = db.query("SELECT 5");
-    const uses: Record<string, [() => unknown, string]> = {
+    const uses: Record<string, any[]> = {
       prepare: [() => db.prepare("SELECT 1"), BUSY], run: [() => db.run("SELECT 1"), BUSY], query: [() => db.query("SELECT 9"), BUSY],
       cached: [() => db.query("SELECT 5") === cached, "fine"], get: [() => statement.get(), BUSY], all: [() => statement.all(), BUSY],
       iterate: [() => [...statement.iterate()], BUSY], inTransaction: [() => db.inTransaction, BUSY], columnNames: [() => statement.columnNames, BUSY],

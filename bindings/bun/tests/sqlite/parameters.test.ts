@@ -7,7 +7,7 @@ const NOT_A_VALUE = "TypeError: Binding expected string, TypedArray, boolean, nu
 for (const strict of [false, true]) {
   describe(strict ? "strict" : "not strict", () => {
     const db = new Database(":memory:", { strict });
-    const row = (sql: string, ...params: any[]) => db.prepare<any, any>(sql).values(...params)[0];
+    const row = (sql: string, ...params: any[]) => (db.prepare(sql) as any).values(...params)[0] as any[];
     const two = (...params: any[]) => row("SELECT ?, ?", ...params);
 
     test("lists: arguments or an array, as many as there are parameters", () => {
@@ -165,13 +165,13 @@ for (const strict of [false, true]) {
     });
 
     test("prepare binds", () => {
-      expect(db.prepare("SELECT ?1, ?2", [1, 2]).values()).toEqual([[1, 2]]);
-      expect(db.prepare("SELECT $a", { a: 1 }).values()).toEqual([[1]]);
-      expect(db.prepare("SELECT $a", "x" as any).values()).toEqual([["x"]]);
-      expect(db.prepare("SELECT ?1", undefined).values()).toEqual([[null]]);
-      expect(db.prepare("SELECT ?1", null as any).values()).toEqual([[null]]);
+      expect(db.prepare<any, any>("SELECT ?1, ?2", [1, 2]).values()).toEqual([[1, 2]]);
+      expect(db.prepare<any, any>("SELECT $a", { a: 1 }).values()).toEqual([[1]]);
+      expect(db.prepare<any, any>("SELECT $a", "x").values()).toEqual([["x"]]);
+      expect(db.prepare<any, any>("SELECT ?1", undefined).values()).toEqual([[null]]);
+      expect(db.prepare<any, any>("SELECT ?1", null).values()).toEqual([[null]]);
       expect(thrown(() => db.prepare("SELECT ?", new Date() as any))).toBe(NOT_A_VALUE);
-      const overridden = db.prepare<any, any>("SELECT ?1", [1]);
+      const overridden: any = db.prepare("SELECT ?1", [1]);
       expect([overridden.values(), overridden.values(2), overridden.values()]).toEqual([[[1]], [[2]], [[2]]]);
     });
   });

@@ -159,7 +159,11 @@ impl Client {
         .await;
         let number = outcome.as_ref().err().map_or(200, |refusal| refusal.number());
         self.bucket.world().note("answered", Some(self.process.id()), key, number);
-        outcome.map_err(|refusal| refusal.into_error(verb, key))
+        outcome.map_err(|refusal| refusal.into_error(verb, key, self.tells_status()))
+    }
+
+    fn tells_status(&self) -> bool {
+        self.bucket.state().faults.tells_status
     }
 
     /// Puts a request on its way, and answers after how long its sender gives up.
@@ -201,9 +205,9 @@ impl Client {
             };
             let second_answers = journey.again.is_some_and(|(_, answers)| answers);
             let back = journey.answered.then_some(journey.back);
-            arrival.plan(journey.out, if second_answers { None } else { back });
+            arrival.plan(journey.out, false, if second_answers { None } else { back });
             if let Some((after, _)) = journey.again {
-                arrival.plan(journey.out + after, if second_answers { back } else { None });
+                arrival.plan(journey.out + after, true, if second_answers { back } else { None });
             }
         }
         timeout
@@ -237,9 +241,9 @@ where
     A: FnMut(&mut Shelf, Duration) -> Result<T, Refusal> + Send + 'static,
 {
     /// Arrives after `out`, and is answered `back` later, if at all.
-    fn plan(&self, out: Duration, back: Option<Duration>) {
+    fn plan(&self, out: Duration, again: bool, back: Option<Duration>) {
         let arrival = self.clone();
-        self.client.bucket.world().after(out, move || arrival.arrive(back));
+        self.client.bucket.world().after(out, move || arrival.arrive(again, back));
     }
 
     fn outage(&self) -> Outage {
@@ -247,7 +251,7 @@ where
         outages.get(&self.client.process.id()).copied().unwrap_or(Outage::None)
     }
 
-    fn arrive(self, back: Option<Duration>) {
+    fn arrive(self, again: bool, back: Option<Duration>) {
         let world = self.client.bucket.world().clone();
         let outage = self.outage();
         if outage == Outage::Partition {
@@ -273,7 +277,10 @@ where
         };
         let number = outcome.as_ref().err().map_or(200, |refusal| refusal.number());
         world.note("arrived", Some(self.client.process.id()), self.verb.name(), number);
-        if let Some(back) = back {
+        // A repetition that is turned away says nothing of the first arrival; whoever repeats for a client knows that, and
+        // does not pass the refusal on as the answer to the whole. (One that did would make every 403 a doubt.)
+        let misleading = again && outage != Outage::None;
+        if let Some(back) = back.filter(|_| !misleading) {
             world.after(back, move || self.answer(outcome));
         }
     }
@@ -364,7 +371,7 @@ impl ObjectStore for Client {
         let range = match &options.range {
             None => 0..meta.size,
             Some(range) => {
-                range.as_range(meta.size).map_err(|_| Refusal::Status(416).into_error(verb, &key))?
+                range.as_range(meta.size).map_err(|_| Refusal::Status(416).into_error(verb, &key, false))?
             }
         };
         let index = |at: u64| usize::try_from(at).unwrap_or(usize::MAX);
@@ -450,7 +457,7 @@ impl Client {
         };
         let chunks = match cut_at {
             None => vec![Ok(bytes)],
-            Some(at) => vec![Ok(bytes.slice(..at)), Err(Refusal::Reset.into_error(verb, key))],
+            Some(at) => vec![Ok(bytes.slice(..at)), Err(Refusal::Reset.into_error(verb, key, false))],
         };
         stream::iter(chunks).boxed()
     }
@@ -489,7 +496,7 @@ impl Client {
                     (None, Some(true)) => Refusal::Status(500),
                     (None, Some(false) | None) => return Ok(location),
                 };
-                Err(refusal.into_error(Verb::Delete, location.as_ref()))
+                Err(refusal.into_error(Verb::Delete, location.as_ref(), false))
             })
             .collect()
     }

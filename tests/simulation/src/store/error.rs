@@ -2,11 +2,13 @@
 //!
 //! Invariant: the mapping to [`object_store::Error`] is that of `object_store` 0.14's S3 client: 404 NotFound (Precondition on
 //! a conditional update), 409 AlreadyExists, 412 AlreadyExists on a create and Precondition on an update, 403
-//! PermissionDenied, 401 Unauthenticated, everything else Generic.
+//! PermissionDenied, 401 Unauthenticated, everything else Generic; unless the client tells the status, as the log asks of
+//! its composition root, in which case [`HttpStatus`] is the source of what would be 409 or Generic.
 //!
 //! Crash: pure functions. Refuses: nothing.
 
 use thiserror::Error;
+use twill_commitlog_cas::reply::HttpStatus;
 
 use super::Verb;
 
@@ -28,6 +30,8 @@ pub struct StoreFault {
     method: &'static str,
     key: String,
     what: What,
+    #[source]
+    status: Option<HttpStatus>,
 }
 
 #[derive(Debug, Error)]
@@ -58,7 +62,7 @@ fn words(status: u16) -> (&'static str, &'static str) {
 impl Refusal {
     /// The error that the S3 client makes of this for a request of `verb` on `key`.
     #[must_use]
-    pub fn into_error(self, verb: Verb, key: &str) -> object_store::Error {
+    pub fn into_error(self, verb: Verb, key: &str, tells_status: bool) -> object_store::Error {
         let what = match self {
             Self::Status(status) => {
                 let (reason, code) = words(status);
@@ -68,7 +72,17 @@ impl Refusal {
             Self::Reset => What::Reset,
         };
         let path = key.to_owned();
-        let source = Box::new(StoreFault { method: verb.method(), key: key.to_owned(), what });
+        // What a client reports whose connector fails with the status, instead of letting `object_store` interpret it.
+        let status = match self {
+            Self::Status(status) if tells_status && ![401, 403, 404, 412, 416].contains(&status) => {
+                Some(HttpStatus(status))
+            }
+            Self::Status(_) | Self::TimedOut | Self::Reset => None,
+        };
+        let source = Box::new(StoreFault { method: verb.method(), key: key.to_owned(), what, status });
+        if status.is_some() {
+            return object_store::Error::Generic { store: "S3", source };
+        }
         match (self, verb) {
             (Self::Status(404), Verb::Update) | (Self::Status(412), Verb::Update) => {
                 object_store::Error::Precondition { path, source }

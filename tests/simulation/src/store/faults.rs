@@ -162,6 +162,9 @@ pub struct Faults {
     /// The ETag is a checksum of the content, as S3's is, so that equal bytes have equal ETags; otherwise a number never used
     /// before.
     pub etag_of_content: bool,
+    /// The client shows the status of every refusal, as one with a connector of our own does; otherwise only the statuses
+    /// that `object_store` has an error for.
+    pub tells_status: bool,
     /// The promise that is broken on purpose.
     pub planted: Planted,
 }
@@ -186,6 +189,7 @@ impl Faults {
             list_takes: Duration::ZERO,
             list_page: 1000,
             etag_of_content: true,
+            tells_status: false,
             planted: Planted::Nothing,
         }
     }
@@ -234,6 +238,7 @@ impl Faults {
             ]),
             list_page: chance.pick(&[1000, 1000, 50, 7, 2]),
             etag_of_content: chance.percent(70),
+            tells_status: chance.percent(50),
             planted: Planted::Nothing,
         }
     }

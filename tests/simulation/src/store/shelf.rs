@@ -97,6 +97,11 @@ impl Shelf {
         }
     }
 
+    /// Removes the object at `key` without a request.
+    pub fn remove(&mut self, key: &str) {
+        self.objects.remove(key);
+    }
+
     pub(crate) fn write(
         &mut self,
         now: Duration,
