@@ -188,7 +188,7 @@ impl Inner {
         sink: &mut dyn Sink,
     ) -> Result<Outcome, Error> {
         let State { sqlite, write_sets, last_commit, .. } = state;
-        let mut statement = sqlite.lease(sql)?;
+        let mut statement = sqlite.lease(sql, word == Word::Schema)?;
         bind(&mut statement, params)?;
         if !statement.readonly() {
             // The commit is the last step.

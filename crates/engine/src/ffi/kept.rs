@@ -9,6 +9,7 @@
 //! 2. A kept statement is reset and its values are cleared.
 //! 3. No EXPLAIN is kept: it never runs the instruction that notices another schema, and would go on telling of the one
 //!    it was compiled for.
+//! 4. No statement of DDL is kept: libSQL forgets what it knows of views as it compiles one, not as it runs it.
 
 use std::cell::{Cell, RefCell};
 use std::ops::{Deref, DerefMut};
@@ -38,13 +39,13 @@ impl Sqlite {
     }
 
     /// The compiled statement: the last one if its text is this, else from the cache.
-    pub(crate) fn lease(&self, sql: &str) -> rusqlite::Result<Lease<'_>> {
+    pub(crate) fn lease(&self, sql: &str, is_ddl: bool) -> rusqlite::Result<Lease<'_>> {
         let last = self.last.take().filter(|kept| &*kept.sql == sql);
         let (sql, statement) = match last {
             Some(Kept { sql, statement }) => (sql, statement),
             None => (sql.into(), self.connection.prepare_cached(sql)?),
         };
-        Ok(Lease { sqlite: self, sql, statement: Some(statement) })
+        Ok(Lease { sqlite: self, sql, is_ddl, statement: Some(statement) })
     }
 
     /// Drops every compiled statement.
@@ -79,6 +80,7 @@ impl Deref for Sqlite {
 pub(crate) struct Lease<'a> {
     sqlite: &'a Sqlite,
     sql: Box<str>,
+    is_ddl: bool,
     statement: Option<CachedStatement<'a>>,
 }
 
@@ -104,7 +106,7 @@ impl Drop for Lease<'_> {
         if !self.sqlite.keeps.get() {
             return;
         }
-        if statement.is_explain() != 0 {
+        if self.is_ddl || statement.is_explain() != 0 {
             statement.discard();
             return;
         }
