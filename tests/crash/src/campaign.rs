@@ -250,11 +250,14 @@ impl Campaign {
         let (sender, lines) = channel();
         let outcome = std::thread::scope(|scope| {
             scope.spawn(move || {
-                for line in BufReader::new(output).split(b'\n') {
-                    let Ok(line) = line else { return };
+                let mut output = BufReader::new(output);
+                let mut line = Vec::new();
+                // A line without its end was cut off by the kill: nobody was told it.
+                while output.read_until(b'\n', &mut line).is_ok() && line.pop() == Some(b'\n') {
                     if sender.send(String::from_utf8_lossy(&line).into_owned()).is_err() {
                         return;
                     }
+                    line.clear();
                 }
             });
             let outcome = self.follow(lab, &mut child, &lines, end);
