@@ -7,19 +7,32 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, bail};
 
 pub(crate) const USAGE: &str = "\
-cargo run --release -p twill-bench -- file [options]
+cargo run --release -p twill-bench -- file|log [options]
 
-Compares TwillDB on file:// with plain libSQL and writes file.json, file.md and the plots.
+file compares TwillDB on file:// with plain libSQL and writes file.json, file.md and the plots.
+log compares the commit log with raw conditional PUTs over HTTP and writes log.json, log.md and the plots.
 
   --quick          a smoke run: every line, tiny sizes, numbers without meaning; writes only with --out
-  --dir <dir>      where the databases are made and removed again; must be on a disk (default: beside this program)
+  --dir <dir>      where the databases are made and removed again; must be on a disk (default: beside this program);
+                   file alone
   --out <dir>      where the results go (default: bench/results of the source)
-  --rounds <n>     measurements of each side on each line, at least 1 (default: 5)
-  --only <text>    only the lines whose name contains the text; writes only with --out";
+  --rounds <n>     measurements of each side on each line, at least 1 (default: 5); file alone
+  --only <text>    only the lines (log: the stores) whose name contains the text; writes only with --out";
+
+/// What to measure.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Experiment {
+    /// TwillDB on `file://` beside plain libSQL.
+    #[default]
+    File,
+    /// The commit log beside raw conditional PUTs.
+    Log,
+}
 
 /// What the command line asks for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Arguments {
+    pub(crate) experiment: Experiment,
     pub(crate) quick: bool,
     pub(crate) directory: Option<PathBuf>,
     pub(crate) out: Option<PathBuf>,
@@ -31,13 +44,14 @@ impl Arguments {
     /// `None` when the usage is asked for.
     pub(crate) fn parse(words: &[String]) -> Result<Option<Self>> {
         let mut words = words.iter().map(String::as_str);
-        match words.next() {
-            Some("file") => {}
+        let experiment = match words.next() {
+            Some("file") => Experiment::File,
+            Some("log") => Experiment::Log,
             Some("--help" | "-h") => return Ok(None),
-            Some(other) => bail!("unknown experiment {other}; there is: file\n\n{USAGE}"),
+            Some(other) => bail!("unknown experiment {other}; there are: file, log\n\n{USAGE}"),
             None => bail!("which experiment?\n\n{USAGE}"),
-        }
-        let mut arguments = Self::default();
+        };
+        let mut arguments = Self { experiment, ..Self::default() };
         while let Some(word) = words.next() {
             let mut value = || words.next().with_context(|| format!("{word} needs a value\n\n{USAGE}"));
             match word {
@@ -55,6 +69,9 @@ impl Arguments {
                 "--help" | "-h" => return Ok(None),
                 other => bail!("unknown option {other}\n\n{USAGE}"),
             }
+        }
+        if experiment == Experiment::Log && (arguments.rounds.is_some() || arguments.directory.is_some()) {
+            bail!("--rounds and --dir are for file alone\n\n{USAGE}");
         }
         Ok(Some(arguments))
     }
@@ -81,7 +98,13 @@ mod tests {
         assert_eq!((arguments.quick, arguments.rounds), (true, Some(3)));
         assert_eq!(arguments.only.as_deref(), Some("scan"));
         assert_eq!(parse("file --help").unwrap(), None);
-        for (line, named) in [("file --fast", "--fast"), ("s3", "s3"), ("file --rounds 0", "at least 1")] {
+        assert_eq!(parse("log").unwrap().unwrap().experiment, Experiment::Log);
+        for (line, named) in [
+            ("file --fast", "--fast"),
+            ("s3", "s3"),
+            ("file --rounds 0", "at least 1"),
+            ("log --rounds 2", "file alone"),
+        ] {
             assert!(parse(line).unwrap_err().to_string().contains(named), "{line}");
         }
     }

@@ -83,6 +83,36 @@ pub(crate) struct Machine {
     pub(crate) disk_after: DiskProbe,
 }
 
+/// Processors, memory and kernel of a run that needs no disk.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Host {
+    pub(crate) processors: usize,
+    pub(crate) processor: String,
+    pub(crate) memory_mib: u64,
+    pub(crate) kernel: String,
+    pub(crate) load_before: f64,
+    pub(crate) load_after: f64,
+}
+
+impl Host {
+    /// Looks at the machine.
+    pub(crate) fn describe() -> Result<Self> {
+        Ok(Self {
+            processors: std::thread::available_parallelism().context("counting processors")?.get(),
+            processor: field_of("/proc/cpuinfo", "model name").unwrap_or_else(|| "unknown".to_owned()),
+            memory_mib: memory_mib(),
+            kernel: kernel(),
+            load_before: load(),
+            load_after: 0.0,
+        })
+    }
+
+    /// Looks again after the measurements.
+    pub(crate) fn finish(self) -> Self {
+        Self { load_after: load(), ..self }
+    }
+}
+
 /// How long it takes to append one frame to a file and to make it durable with fdatasync, alone.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct DiskProbe {

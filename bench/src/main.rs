@@ -1,7 +1,9 @@
 //! `cargo run --release -p twill-bench -- file`: TwillDB on `file://` beside plain libSQL, in one run on one machine.
+//! `... -- log`: the commit log beside raw conditional PUTs; what is special to it is in `log`.
 //!
 //! The rooms: `arguments` is the command line, `machine` what it runs on, `side` the two that are compared, `lines` what
-//! is measured, `rounds` the order of measuring and the statistics, `report` the JSON, the page and the plots.
+//! is measured, `rounds` the order of measuring and the statistics, `report` the JSON, the page and the plots, `log` all
+//! that is measured of the commit log.
 //!
 //! Invariants:
 //! 1. Both sides run the same SQL with the same prepared statements and pragmas, compiled with the same flags into this
@@ -18,6 +20,7 @@
 
 mod arguments;
 mod lines;
+mod log;
 mod machine;
 mod report;
 mod rounds;
@@ -31,7 +34,7 @@ use std::sync::atomic::AtomicBool;
 use anyhow::{Context, Result, bail};
 use twill_types::Door;
 
-use arguments::{Arguments, USAGE};
+use arguments::{Arguments, Experiment, USAGE};
 use machine::{Directory, Machine};
 use report::Results;
 use rounds::Plan;
@@ -64,22 +67,21 @@ fn run() -> Result<()> {
     };
     let build = check_build(arguments.quick)?;
     let directory = Directory::create(arguments.directory.as_deref())?;
-    if let Some(filesystem) = directory.in_memory() {
+    let on_disk = arguments.experiment == Experiment::File;
+    if let Some(filesystem) = directory.in_memory().filter(|_| on_disk) {
         let what = format!("the directory for the databases is on {filesystem}, where nothing is durable");
         if !arguments.quick {
             bail!("{what}: give one on a disk with --dir");
         }
         eprintln!("warning: {what}; commit times mean nothing");
     }
-    let stop = Arc::new(AtomicBool::new(false));
-    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
-        let code = i32::from(INTERRUPTED);
-        signal_hook::flag::register_conditional_shutdown(signal, code, Arc::clone(&stop))
-            .and_then(|_| signal_hook::flag::register(signal, Arc::clone(&stop)))
-            .context("catching Ctrl-C")?;
-    }
+    let stop = stop_on_signals()?;
     let scale = if arguments.quick { Scale::QUICK } else { Scale::FULL };
     let stage = Stage { door: <dyn Door>::system(), directory, scale, stop };
+    if arguments.experiment == Experiment::Log {
+        let amount = if arguments.quick { log::Amount::QUICK } else { log::Amount::FULL };
+        return log::run(&stage, amount, arguments.only.as_deref(), arguments.results_directory().as_deref());
+    }
     let machine = Machine::describe(&stage, build)?;
     let plan = Plan { rounds: arguments.rounds.unwrap_or(scale.rounds), only: arguments.only.as_deref() };
     let lines = rounds::measure_all(&stage, &plan)?;
@@ -90,6 +92,18 @@ fn run() -> Result<()> {
         eprintln!("written: {}", out.join("file.md").display());
     }
     Ok(())
+}
+
+/// A flag that Ctrl-C sets; a second Ctrl-C ends the program at once.
+fn stop_on_signals() -> Result<Arc<AtomicBool>> {
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+        let code = i32::from(INTERRUPTED);
+        signal_hook::flag::register_conditional_shutdown(signal, code, Arc::clone(&stop))
+            .and_then(|_| signal_hook::flag::register(signal, Arc::clone(&stop)))
+            .context("catching Ctrl-C")?;
+    }
+    Ok(stop)
 }
 
 /// What was linked, or why it must not be measured.

@@ -5,7 +5,7 @@
 //! 2. Each file is written beside its place and renamed.
 
 pub(crate) mod page;
-mod plots;
+pub(crate) mod plots;
 
 use std::io::Write;
 use std::path::Path;
@@ -94,7 +94,8 @@ pub(crate) fn write(directory: &Path, results: &Results) -> Result<()> {
     replace(directory, "file.md", &page::page(results))
 }
 
-fn replace(directory: &Path, name: &str, text: &str) -> Result<()> {
+/// Writes a file beside its place and renames it.
+pub(crate) fn replace(directory: &Path, name: &str, text: &str) -> Result<()> {
     let path = directory.join(name);
     let write = || -> Result<()> {
         let mut file = tempfile::NamedTempFile::new_in(directory)?;

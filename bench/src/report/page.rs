@@ -219,7 +219,7 @@ fn method(results: &Results) -> String {
 }
 
 /// A number with as many digits as mean something.
-pub(super) fn number(value: f64) -> String {
+pub(crate) fn number(value: f64) -> String {
     match value {
         _ if value == 0.0 => "0".to_owned(),
         _ if value >= 10_000_000.0 => format!("{:.1} M", value / 1e6),

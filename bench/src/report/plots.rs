@@ -21,6 +21,9 @@ pub(super) const READS: &str = "file-reads.svg";
 const TWILL: RGBColor = RGBColor(0x1f, 0x6f, 0xb4);
 const LIBSQL: RGBColor = RGBColor(0x8a, 0x8a, 0x8a);
 const BELOW: RGBColor = RGBColor(0xc4, 0x3c, 0x2e);
+/// Colours of curves that are no two sides of a comparison.
+pub(crate) const PALETTE: [RGBColor; 5] =
+    [TWILL, BELOW, RGBColor(0x3a, 0x8f, 0x5c), RGBColor(0x8a, 0x5a, 0xa8), LIBSQL];
 const FONT: &str = "sans-serif";
 const WIDTH: u32 = 860;
 
@@ -42,9 +45,11 @@ fn height(lines: usize) -> u32 {
     u32::try_from(lines).unwrap_or(u32::MAX / 64)
 }
 
-type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
+/// A drawing.
+pub(crate) type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 
-fn svg(height: u32, draw: impl FnOnce(&Area<'_>) -> Result<()>) -> Result<String> {
+/// Draws an SVG of this height.
+pub(crate) fn svg(height: u32, draw: impl FnOnce(&Area<'_>) -> Result<()>) -> Result<String> {
     let mut text = String::new();
     {
         let area = SVGBackend::with_string(&mut text, (WIDTH, height)).into_drawing_area();
@@ -100,11 +105,11 @@ fn rounded(value: f64) -> i32 {
 }
 
 /// One side's rates by threads or connections.
-struct Curve {
-    name: String,
-    color: RGBColor,
-    is_light: bool,
-    points: Vec<(f64, Spread)>,
+pub(crate) struct Curve {
+    pub(crate) name: String,
+    pub(crate) color: RGBColor,
+    pub(crate) is_light: bool,
+    pub(crate) points: Vec<(f64, Spread)>,
 }
 
 fn of_both_sides(lines: &[(usize, &Line)], what: &str) -> Vec<Curve> {
@@ -118,7 +123,7 @@ fn of_both_sides(lines: &[(usize, &Line)], what: &str) -> Vec<Curve> {
 }
 
 /// Curves on logarithmic axes, with the extremes of the rounds at each point.
-fn curves(area: &Area<'_>, title: &str, curves: &[Curve]) -> Result<()> {
+pub(crate) fn curves(area: &Area<'_>, title: &str, curves: &[Curve]) -> Result<()> {
     let points = || curves.iter().flat_map(|curve| &curve.points);
     let counts: Vec<f64> =
         curves.iter().flat_map(|curve| curve.points.iter().map(|(count, _)| *count)).collect();

@@ -6,6 +6,10 @@
  * runs one call at a time: a call that finds it running another one is refused with an error answer.
  * For concurrency, open one handle for each thread; handles of the same URL share one database.
  *
+ * Functions that return int32_t answer ENGINE_OK, ENGINE_ROW or ENGINE_DONE (or ENGINE_PENDING) or an
+ * error code: SQLite's extended result code, of which the low byte is the primary one. Those that return
+ * a handle or pointer answer 0 or NULL on failure. engine_failure_of then tells why.
+ *
  * Misuse (NULL, invalid UTF-8, a handle that was closed or never opened) is an error answer, never a
  * crash. A panic inside the library never crosses into C. A handle belongs to the process that opened
  * it: in a child made by fork() it is refused. The library stays loaded until the process ends.
@@ -14,7 +18,7 @@
 #ifndef TWILL_ENGINE_H
 #define TWILL_ENGINE_H
 
-/* Made by cbindgen from bindings/c/src/lib.rs: change it there. */
+/* Made by cbindgen from the doc comments of bindings/c/src: change it there. */
 
 #include <stdint.h>
 
@@ -72,6 +76,12 @@
  engine_open_with: with ENGINE_OPEN_READWRITE, create the database if it does not exist.
  */
 #define ENGINE_OPEN_CREATE 4
+
+/*
+ engine_open_with, engine_async_open and engine_deserialize: close the handle when the calling thread ends, if it is
+ still open then.
+ */
+#define ENGINE_OPEN_THREAD 8
 
 /*
  The types of a cell, in the low four bits of its tag; the numbers are SQLite's.
@@ -222,72 +232,6 @@
 typedef uintptr_t engine_handle;
 
 /*
- What went wrong last.
- */
-typedef struct {
-  /*
-   SQLite's primary result code; 0 if the last call went well.
-   */
-  int32_t code;
-  /*
-   SQLite's extended result code, or ENGINE_BUSY_ASYNC.
-   */
-  int32_t extended_code;
-  /*
-   Byte offset of the offending token in the SQL, or -1.
-   */
-  int64_t offset;
-  /*
-   For people: UTF-8, NUL-terminated; NULL if the last call went well. Readable until the calling thread's next
-   engine_failure_of or engine_last_error.
-   */
-  const char *message;
-  /*
-   Bytes of the message.
-   */
-  uintptr_t message_bytes;
-} engine_failure;
-
-/*
- A connection's counts.
- */
-typedef struct {
-  /*
-   Rows changed by the last INSERT, UPDATE, DELETE or REPLACE.
-   */
-  int64_t changes;
-  /*
-   Rows changed since the connection was opened, by triggers and foreign keys too.
-   */
-  int64_t total_changes;
-  /*
-   The rowid of the last row inserted; 0 before the first.
-   */
-  int64_t last_insert_rowid;
-  /*
-   1 inside a transaction, else 0.
-   */
-  int32_t in_transaction;
-  /*
-   Requests that are not complete yet.
-   */
-  uint32_t in_flight;
-  /*
-   How long a writer waits for its turn, in milliseconds.
-   */
-  uint32_t busy_timeout_ms;
-  /*
-   Statements that are not finalized.
-   */
-  uint32_t statements;
-} engine_status;
-
-/*
- One compiled statement of a connection, or 0 for none. Numbers are as those of engine_handle.
- */
-typedef uintptr_t engine_statement;
-
-/*
  One asynchronous request of a connection, or 0 for none. Requests of one connection are numbered from 1, upwards.
  */
 typedef uintptr_t engine_request;
@@ -303,6 +247,11 @@ typedef void (*engine_completion)(void *context, engine_request request);
  A cancellation token, or 0 for none. Numbers are as those of engine_handle.
  */
 typedef uintptr_t engine_token;
+
+/*
+ One compiled statement of a connection, or 0 for none. Numbers are as those of engine_handle.
+ */
+typedef uintptr_t engine_statement;
 
 /*
  Told how far a backup is; any answer but 0 ends it, with SQLITE_INTERRUPT.
@@ -362,6 +311,67 @@ typedef int32_t (*engine_commit_hook)(void *context);
  Hears of every rollback.
  */
 typedef void (*engine_rollback_hook)(void *context);
+
+/*
+ What went wrong last.
+ */
+typedef struct {
+  /*
+   SQLite's primary result code; 0 if the last call went well.
+   */
+  int32_t code;
+  /*
+   SQLite's extended result code, or ENGINE_BUSY_ASYNC.
+   */
+  int32_t extended_code;
+  /*
+   Byte offset of the offending token in the SQL, or -1.
+   */
+  int64_t offset;
+  /*
+   For people: UTF-8, NUL-terminated; NULL if the last call went well. Readable until the calling thread's next
+   engine_failure_of or engine_last_error.
+   */
+  const char *message;
+  /*
+   Bytes of the message.
+   */
+  uintptr_t message_bytes;
+} engine_failure;
+
+/*
+ A connection's counts.
+ */
+typedef struct {
+  /*
+   Rows changed by the last INSERT, UPDATE, DELETE or REPLACE.
+   */
+  int64_t changes;
+  /*
+   Rows changed since the connection was opened, by triggers and foreign keys too.
+   */
+  int64_t total_changes;
+  /*
+   The rowid of the last row inserted; 0 before the first.
+   */
+  int64_t last_insert_rowid;
+  /*
+   1 inside a transaction, else 0.
+   */
+  int32_t in_transaction;
+  /*
+   Requests that are not complete yet.
+   */
+  uint32_t in_flight;
+  /*
+   How long a writer waits for its turn, in milliseconds.
+   */
+  uint32_t busy_timeout_ms;
+  /*
+   Statements that are not finalized.
+   */
+  uint32_t statements;
+} engine_status;
 
 #ifdef __cplusplus
 extern "C" {
@@ -432,9 +442,662 @@ const char *engine_version(void);
 uint32_t engine_abi_version(void);
 
 /*
+ Opens a database as engine_open_with does, on a thread of the new connection's own: returns its handle at once, and
+ request 1 completes when the database is open or could not be opened. The handle must be closed either way.
+ Returns 0 if there is no thread or no handle left.
+
+ # Safety
+ `url` points to `length` readable bytes; `callback` may be called with `context` until the handle is closed.
+ */
+engine_handle engine_async_open(const char *url,
+                                uintptr_t length,
+                                uint32_t flags,
+                                engine_completion callback,
+                                void *context);
+
+/*
+ Starts an open connection's own thread, so that it takes requests. `callback` may be NULL: then completions are learnt
+ from engine_async_wait or engine_async_poll. Called again it replaces the callback; the old one is not running
+ any more when this returns. Returns ENGINE_OK or a code.
+
+ # Safety
+ `callback` may be called with `context` until it is replaced or the handle is closed.
+ */
+int32_t engine_async_start(engine_handle handle,
+                           engine_completion callback,
+                           void *context);
+
+/*
+ Requests what engine_prepare, engine_execute and engine_finalize do: runs the first statement of `sql` with the values
+ of `block` (NULL: none; copied, also what its addresses lead to). If rows remain, the batch's header names the
+ statement, for engine_async_next, and the caller finalizes it; otherwise it is finalized already. With `rows_max`
+ 0 a batch ends at `bytes_max`, or 0: at 256 KiB; one that is longer holds one row.
+
+ Returns the request, or 0: engine_failure_of says why. `flags` as for engine_execute; `token` may be 0.
+
+ # Safety
+ `sql` and `block` point to as many readable bytes as said, and addresses in the cells to what they say.
+ */
+engine_request engine_async_query(engine_handle handle,
+                                  const char *sql,
+                                  uintptr_t sql_length,
+                                  const uint8_t *block,
+                                  uintptr_t block_length,
+                                  uintptr_t bytes_max,
+                                  uint32_t rows_max,
+                                  uint32_t flags,
+                                  engine_token token);
+
+/*
+ Requests what engine_prepare does: the result's header names the statement (0 if there is nothing to run), and the
+ batch is that of engine_describe. `tail` as for engine_prepare is the header's `changes`.
+
+ # Safety
+ `sql` points to `length` readable bytes.
+ */
+engine_request engine_async_prepare(engine_handle handle,
+                                    const char *sql,
+                                    uintptr_t length,
+                                    engine_token token);
+
+/*
+ Requests what engine_execute does. The block is copied, also what its addresses lead to.
+
+ # Safety
+ `block` is NULL or points to `length` readable bytes, and addresses in its cells to what they say.
+ */
+engine_request engine_async_execute(engine_statement statement,
+                                    const uint8_t *block,
+                                    uintptr_t length,
+                                    uintptr_t bytes_max,
+                                    uint32_t rows_max,
+                                    uint32_t flags,
+                                    engine_token token);
+
+/*
+ Requests what engine_next does.
+ */
+engine_request engine_async_next(engine_statement statement,
+                                 uintptr_t bytes_max,
+                                 uint32_t rows_max,
+                                 uint32_t flags,
+                                 engine_token token);
+
+/*
+ Requests to run every statement of a text, dropping rows, up to the first that fails. The batch tells the counts.
+
+ # Safety
+ `sql` points to `length` readable bytes.
+ */
+engine_request engine_async_script(engine_handle handle,
+                                   const char *sql,
+                                   uintptr_t length,
+                                   engine_token token);
+
+/*
+ Requests what engine_backup_to_url does. `progress` is called on the connection's thread.
+
+ # Safety
+ `url` points to `length` readable bytes; `progress` may be called with `context` until the request is complete.
+ */
+engine_request engine_async_backup(engine_handle handle,
+                                   const char *url,
+                                   uintptr_t length,
+                                   int32_t pages_per_step,
+                                   engine_progress progress,
+                                   void *context,
+                                   engine_token token);
+
+/*
+ Requests what engine_serialize does: the image is the one BLOB cell of the result's one row.
+
+ # Safety
+ `schema` is NULL (`main`) or points to a NUL-terminated string.
+ */
+engine_request engine_async_serialize(engine_handle handle, const char *schema, engine_token token);
+
+/*
+ Requests that the connection be closed when all requests before this one are complete. Until engine_close the handle
+ only answers engine_async_take, engine_async_wait and engine_async_poll.
+ */
+engine_request engine_async_close(engine_handle handle);
+
+/*
+ Cancels one request: it completes with SQLITE_INTERRUPT if it is still queued, or running and not past interrupting;
+ a commit on its way to the medium is awaited. Returns ENGINE_OK, also when it is complete, or ENGINE_MISUSE.
+ */
+int32_t engine_async_cancel(engine_handle handle,
+                            engine_request request);
+
+/*
+ Waits until a request is complete, at most `timeout_ms`, or without end if that is negative. Returns ENGINE_OK,
+ ENGINE_PENDING, or ENGINE_MISUSE when there is no such request, or it was taken.
+ */
+int32_t engine_async_wait(engine_handle handle,
+                          engine_request request,
+                          int64_t timeout_ms);
+
+/*
+ A request that is complete and was not taken, the one that was complete first; 0 if there is none.
+ */
+engine_request engine_async_poll(engine_handle handle);
+
+/*
+ Takes a complete request's result: a row batch, or an error batch. It is copied into `out` if it fits; if not, the
+ header there says where it is, and the caller frees it with engine_batch_free. Returns what the function that was
+ requested would have returned; ENGINE_PENDING if the request is not complete; ENGINE_MISUSE if there is no such
+ request, or it was taken.
+
+ # Safety
+ `out` points to `capacity` writable bytes, at least ENGINE_BATCH_HEADER of them.
+ */
+int32_t engine_async_take(engine_handle handle,
+                          engine_request request,
+                          uint8_t *out,
+                          uintptr_t capacity);
+
+/*
+ A new cancellation token, for any number of requests of any connections; 0 if there are too many handles.
+ */
+engine_token engine_token_new(void);
+
+/*
+ Cancels every request that was made with the token, and every one that will be. Returns ENGINE_OK or ENGINE_MISUSE.
+ */
+int32_t engine_token_cancel(engine_token token);
+
+/*
+ Frees a token. Requests that were made with it go on. Returns ENGINE_OK or ENGINE_MISUSE.
+ */
+int32_t engine_token_free(engine_token token);
+
+/*
+ Adds a SQL function, or replaces one of the same name and number of arguments; `arguments` of -1 takes any number.
+
+ `flags`: ENGINE_FUNCTION_DETERMINISTIC, _DIRECTONLY, _INNOCUOUS, ENGINE_ANY_THREAD. The arguments of a call are written
+ into `place` (`place_bytes` long) if they fit there, else into memory of the library; `place` may be NULL.
+ `release`, which may be NULL, is called with `context` when the function was replaced or removed, or its connection
+ closed, on whatever thread does that; also if this fails. Returns ENGINE_OK or a code.
+
+ # Safety
+ `name` is NULL or points to a NUL-terminated string. `function` may be called with `context`, and `place` may be
+ written, until `release` is called.
+ */
+int32_t engine_create_function(engine_handle handle,
+                               const char *name,
+                               int32_t arguments,
+                               uint32_t flags,
+                               engine_function function,
+                               void *context,
+                               engine_release release,
+                               uint8_t *place,
+                               uintptr_t place_bytes);
+
+/*
+ Adds an aggregate function; see engine_create_function.
+
+ # Safety
+ As for engine_create_function, of `step` and `last`.
+ */
+int32_t engine_create_aggregate(engine_handle handle,
+                                const char *name,
+                                int32_t arguments,
+                                uint32_t flags,
+                                engine_aggregate_step step,
+                                engine_aggregate_final last,
+                                void *context,
+                                engine_release release,
+                                uint8_t *place,
+                                uintptr_t place_bytes);
+
+/*
+ Removes a function that was added with this number of arguments. Returns ENGINE_OK or a code.
+
+ # Safety
+ `name` is NULL or points to a NUL-terminated string.
+ */
+int32_t engine_remove_function(engine_handle handle, const char *name, int32_t arguments);
+
+/*
+ Answers a call of a user function with the one value of a parameter block, which is copied. Returns ENGINE_OK, or
+ ENGINE_MISUSE for a call that is not running on this thread or a bad block.
+
+ # Safety
+ `block` points to `length` readable bytes, and an address in its cell to what it says.
+ */
+int32_t engine_call_result(engine_call call,
+                           const uint8_t *block,
+                           uintptr_t length);
+
+/*
+ Answers a call of a user function with an error: the statement fails with this (extended) code, 0 for SQLITE_ERROR,
+ and this message. Returns ENGINE_OK, or ENGINE_MISUSE for a call that is not running on this thread.
+
+ # Safety
+ `message` points to `length` readable bytes of UTF-8.
+ */
+int32_t engine_call_error(engine_call call,
+                          int32_t code,
+                          const char *message,
+                          uintptr_t length);
+
+/*
+ Sets, replaces or (with a NULL `hook`) removes the connection's update hook. `flags`: ENGINE_ANY_THREAD or 0. While a
+ hook without that flag is set, requests of the connection are refused. Returns ENGINE_OK or a code.
+
+ # Safety
+ `hook` may be called with `context` until `release` is called.
+ */
+int32_t engine_set_update_hook(engine_handle handle,
+                               uint32_t flags,
+                               engine_update_hook hook,
+                               void *context,
+                               engine_release release);
+
+/*
+ Sets, replaces or removes the connection's commit hook; see engine_set_update_hook.
+
+ # Safety
+ `hook` may be called with `context` until `release` is called.
+ */
+int32_t engine_set_commit_hook(engine_handle handle,
+                               uint32_t flags,
+                               engine_commit_hook hook,
+                               void *context,
+                               engine_release release);
+
+/*
+ Sets, replaces or removes the connection's rollback hook; see engine_set_update_hook.
+
+ # Safety
+ `hook` may be called with `context` until `release` is called.
+ */
+int32_t engine_set_rollback_hook(engine_handle handle,
+                                 uint32_t flags,
+                                 engine_rollback_hook hook,
+                                 void *context,
+                                 engine_release release);
+
+/*
+ Copies the database of `from` over that of `to`, both handles' `main`, `pages_per_step` pages (-1: all) at a
+ time. `progress`, which may be NULL, is called after each step and may end the copy. Both handles are in use
+ meanwhile. Returns ENGINE_OK or a code; `to` then keeps its old content.
+
+ # Safety
+ `progress` may be called with `context` until this returns.
+ */
+int32_t engine_backup(engine_handle from,
+                      engine_handle to,
+                      int32_t pages_per_step,
+                      engine_progress progress,
+                      void *context);
+
+/*
+ As engine_backup, to the database behind a URL, which is created if it does not exist, and closed after.
+
+ # Safety
+ `url` points to `length` readable bytes; `progress` may be called with `context` until this returns.
+ */
+int32_t engine_backup_to_url(engine_handle from,
+                             const char *url,
+                             uintptr_t length,
+                             int32_t pages_per_step,
+                             engine_progress progress,
+                             void *context);
+
+/*
+ The image of a database, as the connection sees it now: the bytes of a database file in rollback-journal mode, which
+ any SQLite opens or deserializes. `schema` NULL is `main`. Returns memory of `*length` bytes that the caller
+ frees with engine_batch_free, or NULL. An empty database has an empty image: a pointer, and 0 bytes.
+
+ # Safety
+ `schema` is NULL or points to a NUL-terminated string, `length` to a size_t.
+ */
+uint8_t *engine_serialize(engine_handle handle,
+                          const char *schema,
+                          uintptr_t *length);
+
+/*
+ Opens a private database in memory with the content of an image, which is copied. `flags`: ENGINE_OPEN_READONLY or 0.
+ Returns a handle, or 0: engine_failure_of(0, ...) says why.
+
+ # Safety
+ `image` points to `length` readable bytes.
+ */
+engine_handle engine_deserialize(const uint8_t *image,
+                                 uintptr_t length,
+                                 uint32_t flags);
+
+/*
  Opens a database as engine_open does. `url` is `length` bytes of UTF-8. `flags`: 0, which leaves it to the URL and
  creates what does not exist; or ENGINE_OPEN_READONLY; or ENGINE_OPEN_READWRITE, possibly with ENGINE_OPEN_CREATE.
- A URL's own `mode` must agree.
+ They override the URL's own `mode`. With ENGINE_OPEN_THREAD the handle is closed when the calling thread ends.
+
+ # Safety
+ `url` points to `length` readable bytes.
+ */
+engine_handle engine_open_with(const char *url,
+                               uintptr_t length,
+                               uint32_t flags);
+
+/*
+ Tells of the last call on a handle, which may be a connection or a statement (then of its connection's last call), or
+ 0: of this thread's last call that no handle owns, as engine_last_error(0). Returns the extended code it writes.
+
+ # Safety
+ `out` points to a struct engine_failure.
+ */
+int32_t engine_failure_of(uintptr_t handle,
+                          engine_failure *out);
+
+/*
+ Writes a connection's counts. Returns ENGINE_OK or a code.
+
+ # Safety
+ `out` points to a struct engine_status.
+ */
+int32_t engine_status_of(engine_handle handle, engine_status *out);
+
+/*
+ 1 if a transaction is open on the connection, 0 if not, -1 on failure. While another call runs it tells how things
+ were before.
+ */
+int32_t engine_in_transaction(engine_handle handle);
+
+/*
+ Ends the call or request that runs on this connection now, with SQLITE_INTERRUPT; a commit on its way to the medium is
+ awaited. If none runs, nothing happens. Returns ENGINE_OK or ENGINE_MISUSE.
+ */
+int32_t engine_interrupt(engine_handle handle);
+
+/*
+ Sets how long a writer waits for its turn, in milliseconds; 0 does not wait. Returns ENGINE_OK or a code.
+ */
+int32_t engine_set_busy_timeout(engine_handle handle,
+                                uint32_t milliseconds);
+
+/*
+ Rolls a transaction that holds the writer slot back when no call came for this long; 0 never does. Returns ENGINE_OK or
+ a code.
+ */
+int32_t engine_set_idle_timeout(engine_handle handle,
+                                uint32_t milliseconds);
+
+/*
+ Sets one of SQLite's limits (SQLITE_LIMIT_*, by number) and returns what it was; a negative value changes nothing. Returns
+ -1 on failure.
+ */
+int32_t engine_limit(engine_handle handle,
+                     int32_t limit,
+                     int32_t value);
+
+/*
+ SQLite's sqlite3_file_control, of what a storage can answer: SQLITE_FCNTL_PERSIST_WAL (10; reads 0, and setting it
+ to anything else is refused), SQLITE_FCNTL_POWERSAFE_OVERWRITE (13), SQLITE_FCNTL_HAS_MOVED (20), SQLITE_FCNTL_DATA_VERSION
+ (35), SQLITE_FCNTL_RESERVE_BYTES (38). `argument` points to an int. Anything else is refused by name with
+ SQLITE_NOTFOUND. `schema` NULL is `main`.
+
+ # Safety
+ `schema` is NULL or points to a NUL-terminated string; `argument` is NULL or points to an int.
+ */
+int32_t engine_file_control(engine_handle handle,
+                            const char *schema,
+                            int32_t operation,
+                            void *argument);
+
+/*
+ Always refused: this library loads no extensions. The message names the path.
+
+ # Safety
+ `path` is NULL or points to a NUL-terminated string.
+ */
+int32_t engine_load_extension(engine_handle handle, const char *path);
+
+/*
+ What was counted since the database was opened, over all its connections in this process, as one JSON object. NULL on
+ failure. Readable until the calling thread's next engine_metrics.
+ */
+const char *engine_metrics(engine_handle handle);
+
+/*
+ The canonical URL of the connection's database, without parameters. NULL on failure. Readable until the calling thread's
+ next engine_url.
+ */
+const char *engine_url(engine_handle handle);
+
+/*
+ Compiles the first statement of a text. `sql` is UTF-8, `length` bytes long, without a NUL byte inside.
+
+ Returns the statement, or 0: an error, which engine_failure_of tells; or, if that tells none, nothing to run in the
+ text. `*tail` becomes the offset of the first byte that was not read, if `tail` is not NULL: a text of several
+ statements is run by preparing what follows until 0.
+
+ A statement belongs to its connection, may be used from any thread, one call of the connection at a time, and
+ is finalized with it.
+
+ # Safety
+ `sql` points to `length` readable bytes; `tail` is NULL or points to a size_t.
+ */
+engine_statement engine_prepare(engine_handle handle,
+                                const char *sql,
+                                uintptr_t length,
+                                uintptr_t *tail);
+
+/*
+ Frees a statement. While a request of it is in flight, the request is ended and the statement freed after it.
+ Returns ENGINE_OK, or ENGINE_MISUSE when there is no such statement.
+ */
+int32_t engine_finalize(engine_statement statement);
+
+/*
+ A property of a statement, by number: ENGINE_PARAMETERS, ENGINE_COLUMNS, ENGINE_READONLY, ENGINE_EXPLAIN,
+ ENGINE_ACTIVE. Returns -1 on failure.
+ */
+int32_t engine_statement_property(engine_statement statement,
+                                  int32_t property);
+
+/*
+ The SQL of a statement: as it was prepared, or, if `expanded` is not 0, with its parameters' values written in.
+ NULL on failure. Readable until the next call on this statement.
+ */
+const char *engine_sql(engine_statement statement,
+                       int32_t expanded);
+
+/*
+ The name of a column, counted from 0; NULL if there is none. Readable until the next call on this statement.
+ */
+const char *engine_column_name(engine_statement statement,
+                               int32_t column);
+
+/*
+ The type that the table declares for a column, as it was written there; NULL for an expression or an undeclared
+ column. Readable until the next call on this statement.
+ */
+const char *engine_column_declared_type(engine_statement statement,
+                                        int32_t column);
+
+/*
+ The name of a parameter, counted from 1, with its prefix; NULL for a nameless one. Readable until the next call
+ on this statement.
+ */
+const char *engine_parameter_name(engine_statement statement,
+                                  int32_t parameter);
+
+/*
+ The number of a parameter by its name with the prefix, such as `:id`; 0 if there is none, -1 on failure.
+
+ # Safety
+ `name` is NULL or points to a NUL-terminated string.
+ */
+int32_t engine_parameter_index(engine_statement statement,
+                               const char *name);
+
+/*
+ Writes all of a statement's columns and parameters as one row batch into `out`: rows of three cells: 1 for a column
+ or 2 for a parameter, in order; its name or NULL; a column's declared type or NULL. Returns ENGINE_DONE or a code.
+
+ # Safety
+ `out` points to `capacity` writable bytes.
+ */
+int32_t engine_describe(engine_statement statement,
+                        uint8_t *out,
+                        uintptr_t capacity);
+
+/*
+ Binds values from a parameter block (docs/format/row-batch.md): to the parameters whose numbers its cells give, or by
+ position where they give 0. Parameters that the block does not name keep their values. A statement that was stepped
+ is reset first. Returns ENGINE_OK or a code.
+
+ # Safety
+ `block` points to `length` readable bytes, and addresses in its cells to what they say.
+ */
+int32_t engine_bind(engine_statement statement,
+                    const uint8_t *block,
+                    uintptr_t length);
+
+/*
+ Binds NULL to a parameter, counted from 1. A statement that was stepped is reset first, as by all bind functions.
+ Returns ENGINE_OK or a code.
+ */
+int32_t engine_bind_null(engine_statement statement,
+                         int32_t parameter);
+
+/*
+ Binds an INTEGER.
+ */
+int32_t engine_bind_integer(engine_statement statement, int32_t parameter, int64_t value);
+
+/*
+ Binds a REAL; NaN becomes NULL.
+ */
+int32_t engine_bind_real(engine_statement statement, int32_t parameter, double value);
+
+/*
+ Binds a TEXT of `length` bytes of UTF-8, which is copied.
+
+ # Safety
+ `text` points to `length` readable bytes.
+ */
+int32_t engine_bind_text(engine_statement statement,
+                         int32_t parameter,
+                         const char *text,
+                         uintptr_t length);
+
+/*
+ Binds a BLOB of `length` bytes, which are copied.
+
+ # Safety
+ `bytes` points to `length` readable bytes.
+ */
+int32_t engine_bind_blob(engine_statement statement,
+                         int32_t parameter,
+                         const void *bytes,
+                         uintptr_t length);
+
+/*
+ Makes every parameter NULL again. A statement that was stepped is reset first. Returns ENGINE_OK or a code.
+ */
+int32_t engine_clear_bindings(engine_statement statement);
+
+/*
+ Resets a statement, binds a parameter block (NULL: keeps what is bound), runs it, and writes a row batch into `out`:
+ as many rows as fit, at most `rows_max` of them if that is not 0.
+
+ Returns ENGINE_ROW if rows remain, which engine_next gives; ENGINE_DONE if not; else a code. `out` then holds an
+ error batch, which tells what engine_failure_of would.
+
+ A statement that reads runs as far as its rows are asked for, and holds its snapshot until it is done or reset. A
+ statement that writes runs to its end, and outside a transaction until its commit is durable, before the first row
+ of a RETURNING is told.
+
+ If not even one row fits into `out`, or `out` is NULL, the batch is written to memory of the library, of 256 KiB
+ or the size of its one row, and the header in `out` says where. That memory is good until the next call on this statement;
+ engine_batch_take keeps it.
+
+ `flags`: ENGINE_EXECUTE_RESET, ENGINE_EXECUTE_DISCARD, ENGINE_EXECUTE_NAMES, or 0.
+
+ # Safety
+ `block` is NULL or points to `length` readable bytes, and addresses in its cells to what they say; `out` points to
+ `capacity` writable bytes, at least ENGINE_BATCH_HEADER of them.
+ */
+int32_t engine_execute(engine_statement statement,
+                       const uint8_t *block,
+                       uintptr_t length,
+                       uint8_t *out,
+                       uintptr_t capacity,
+                       uint32_t rows_max,
+                       uint32_t flags);
+
+/*
+ The next batch of a statement that engine_execute or engine_next answered ENGINE_ROW for; see engine_execute.
+ `flags`: ENGINE_EXECUTE_RESET or 0. ENGINE_DONE with no rows if none remain.
+
+ # Safety
+ `out` points to `capacity` writable bytes, at least ENGINE_BATCH_HEADER of them.
+ */
+int32_t engine_next(engine_statement statement,
+                    uint8_t *out,
+                    uintptr_t capacity,
+                    uint32_t rows_max,
+                    uint32_t flags);
+
+/*
+ Makes the batch that the last call on this statement left in the library's memory the caller's, who frees it with
+ engine_batch_free. Returns it, or NULL if there is none.
+ */
+uint8_t *engine_batch_take(engine_statement statement);
+
+/*
+ Frees memory that engine_batch_take, engine_async_take or engine_serialize gave. Anything else, NULL and what was
+ freed already included, is left alone. `unused` lets it serve as a deallocator of JavaScriptCore.
+ */
+void engine_batch_free(void *batch,
+                       void *unused);
+
+/*
+ Steps a statement by one row: ENGINE_ROW, and the engine_column functions read the row; ENGINE_DONE at the end, and
+ the next step begins again; else a code.
+ */
+int32_t engine_step(engine_statement statement);
+
+/*
+ Resets a statement, so that it begins anew; its parameters keep their values. Returns ENGINE_OK or a code.
+ */
+int32_t engine_reset(engine_statement statement);
+
+/*
+ The type of a column's value in the current row: ENGINE_INTEGER, ENGINE_REAL, ENGINE_TEXT, ENGINE_BLOB or ENGINE_NULL;
+ -1 if there is no row or no such column.
+ */
+int32_t engine_column_type(engine_statement statement,
+                           int32_t column);
+
+/*
+ The value of an INTEGER or, cut towards zero, a REAL column of the current row; 0 for any other.
+ */
+int64_t engine_column_integer(engine_statement statement, int32_t column);
+
+/*
+ The value of a REAL or INTEGER column of the current row; 0 for any other.
+ */
+double engine_column_real(engine_statement statement, int32_t column);
+
+/*
+ The bytes of a TEXT or BLOB column of the current row, followed by a NUL byte; NULL for any other. `*length`
+ becomes how many they are, if `length` is not NULL. Readable until the next step, execute, reset or finalize of this
+ statement. TEXT is as stored: SQLite does not see to it that it is UTF-8.
+
+ # Safety
+ `length` is NULL or points to a size_t.
+ */
+const uint8_t *engine_column_bytes(engine_statement statement,
+                                   int32_t column,
+                                   uintptr_t *length);
+
+/*
+ Opens a database as engine_open does. `url` is `length` bytes of UTF-8. `flags`: 0, which leaves it to the URL and
+ creates what does not exist; or ENGINE_OPEN_READONLY; or ENGINE_OPEN_READWRITE, possibly with ENGINE_OPEN_CREATE.
+ They override the URL's own `mode`. With ENGINE_OPEN_THREAD the handle is closed when the calling thread ends.
 
  # Safety
  `url` points to `length` readable bytes.

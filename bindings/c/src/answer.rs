@@ -14,7 +14,7 @@ use base64::engine::general_purpose::STANDARD;
 use twill_engine::QueryResult;
 use twill_types::Value;
 
-use crate::Refusal;
+use crate::texts::Failure;
 
 /// The largest magnitude up to which every integer is a double of its own: 2^53 - 1.
 const EXACT_MAX: u64 = (1 << 53) - 1;
@@ -40,12 +40,12 @@ pub(crate) fn of_result(result: &QueryResult) -> CString {
 }
 
 /// An error.
-pub(crate) fn of_refusal(refusal: &Refusal) -> CString {
+pub(crate) fn of_failure(failure: &Failure) -> CString {
     let mut out = format!(
         "{{\"error\":{{\"code\":{},\"extended_code\":{},\"message\":",
-        refusal.code, refusal.extended_code
+        failure.code, failure.extended_code
     );
-    string(&mut out, &refusal.message);
+    string(&mut out, &failure.message.to_string_lossy());
     out.push_str("}}");
     c_text(out.into_bytes())
 }

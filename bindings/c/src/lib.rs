@@ -1,12 +1,13 @@
 //! TwillDB's C ABI: `libengine.so`, `libengine.a` (`.dylib`) and `engine.h`.
 //!
-//! Three frozen functions, `engine_open`, `engine_query` and `engine_close`, and a few about errors and versions;
-//! whatever comes later is additive. An answer is UTF-8 JSON, written in docs/format/json.md. The doc comments of
-//! this file become `include/engine.h`; the test `header_is_current` compares the two.
+//! Three frozen functions, `engine_open`, `engine_query` and `engine_close`, which answer JSON (docs/format/json.md);
+//! beside them prepared statements, whose rows and values are packed memory (docs/format/row-batch.md), asynchronous
+//! requests, callbacks, copies. The doc comments of this file and of `abi`, `settings`, `statements`, `asynchronous`,
+//! `callbacks` and `copying` become `include/engine.h`; the test `header_is_current` compares.
 //!
 //! Invariants:
 //! 1. A handle is a number that is looked up, never an address that is followed: a wrong, closed or doubly closed
-//!    one is an error (`handles`).
+//!    one is an error (`table`, `connections`).
 //! 2. No panic unwinds into C: every function runs under `catch_unwind` (`guard`). A handle whose call panicked
 //!    answers errors until it is closed.
 //! 3. A returned text stays readable for the thread that asked for it until that thread's next call, whatever
@@ -19,9 +20,34 @@
 
 #![expect(unsafe_code, reason = "an extern \"C\" surface: raw pointers come in, raw pointers go out")]
 
+pub mod abi;
 mod answer;
-mod handles;
+pub mod asynchronous;
+mod batches;
+pub mod callbacks;
+mod claims;
+mod connections;
+mod controls;
+mod copies;
+pub mod copying;
+mod functions;
+mod hooks;
+mod parameters;
+mod prepared;
+mod process;
+pub mod settings;
+pub mod statements;
+mod table;
 mod texts;
+mod tokens;
+mod worker;
+
+pub use abi::*;
+pub use asynchronous::*;
+pub use callbacks::*;
+pub use copying::*;
+pub use settings::*;
+pub use statements::*;
 
 use std::ffi::{CStr, c_char};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -47,26 +73,11 @@ pub type engine_handle = usize;
 /// `url` is NULL or points to a NUL-terminated string.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn engine_open(url: *const c_char) -> engine_handle {
-    guard(
-        || {
-            // SAFETY: the caller promises NULL or a NUL-terminated string.
-            let url = unsafe { borrow(url, "url") };
-            match url.and_then(handles::open) {
-                Ok(handle) => {
-                    texts::forget_error();
-                    handle
-                }
-                Err(refusal) => {
-                    texts::remember(&refusal);
-                    0
-                }
-            }
-        },
-        |refusal| {
-            texts::remember(&refusal);
-            0
-        },
-    )
+    connections::told(0, || {
+        // SAFETY: the caller promises NULL or a NUL-terminated string.
+        let url = unsafe { borrow(url, "url") }?;
+        connections::open(url, 0)
+    })
 }
 
 /// Runs SQL: one statement, or several separated by semicolons, of which the last one's result is answered
@@ -86,17 +97,15 @@ pub unsafe extern "C" fn engine_open(url: *const c_char) -> engine_handle {
 /// `sql` is NULL or points to a NUL-terminated string.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn engine_query(handle: engine_handle, sql: *const c_char) -> *const c_char {
-    guard(
-        || {
-            // SAFETY: the caller promises NULL or a NUL-terminated string.
-            let sql = unsafe { borrow(sql, "sql") };
-            match handles::query(handle, sql) {
-                Ok(answer) => texts::lend_answer(answer),
-                Err(refusal) => texts::refuse(&refusal),
-            }
-        },
-        |refusal| texts::refuse(&refusal),
-    )
+    let answer = caught(|| {
+        // SAFETY: the caller promises NULL or a NUL-terminated string.
+        let sql = unsafe { borrow(sql, "sql") };
+        connections::query(handle, sql)
+    });
+    match answer {
+        Ok(answer) => texts::lend_answer(answer),
+        Err(fault) => texts::refuse(fault),
+    }
 }
 
 /// Closes a handle and frees its answer. An open transaction is rolled back.
@@ -107,18 +116,14 @@ pub unsafe extern "C" fn engine_query(handle: engine_handle, sql: *const c_char)
 /// engine_last_error(0).
 #[unsafe(no_mangle)]
 pub extern "C" fn engine_close(handle: engine_handle) {
-    guard(
-        || {
-            texts::forget_answer();
-            match handles::close(handle) {
-                Ok(()) => texts::forget_error(),
-                Err(refusal) => {
-                    texts::remember(&refusal);
-                }
-            }
-        },
-        |refusal| texts::remember(&refusal),
-    );
+    let closed = caught(|| {
+        texts::forget_answer();
+        connections::close(handle)
+    });
+    match closed {
+        Ok(()) => texts::forget_error(),
+        Err(fault) => drop(texts::settle_fault(fault)),
+    }
 }
 
 /// The message of the last call on this handle if it failed, else NULL. With 0: the message of this thread's
@@ -130,18 +135,8 @@ pub extern "C" fn engine_close(handle: engine_handle) {
 /// The text stays readable until the calling thread's next engine_last_error.
 #[unsafe(no_mangle)]
 pub extern "C" fn engine_last_error(handle: engine_handle) -> *const c_char {
-    guard(
-        || {
-            if handle == 0 {
-                return texts::lend_error();
-            }
-            match handles::last_error(handle) {
-                Ok(message) => texts::lend_message(message),
-                Err(refusal) => texts::lend_message(Some(texts::message(&refusal))),
-            }
-        },
-        |refusal| texts::lend_message(Some(texts::message(&refusal))),
-    )
+    let failure = caught(|| Ok(connections::failure(handle)));
+    texts::lend_message(failure.unwrap_or_else(|fault| Some(fault.failure)))
 }
 
 /// The library's version, such as `0.1.0`. The text is static.
@@ -164,42 +159,77 @@ pub(crate) struct Refusal {
     pub(crate) code: i32,
     /// Extended `SQLITE_*` code.
     pub(crate) extended_code: i32,
+    /// Byte offset in the SQL.
+    pub(crate) offset: Option<usize>,
     /// For people.
     pub(crate) message: String,
 }
 
 impl Refusal {
+    fn new(extended_code: i32, message: impl Into<String>) -> Self {
+        Self { code: extended_code & 0xff, extended_code, offset: None, message: message.into() }
+    }
+
     /// `SQLITE_MISUSE`: the caller broke a rule of this header.
     pub(crate) fn misuse(message: impl Into<String>) -> Self {
-        Self { code: 21, extended_code: 21, message: message.into() }
+        Self::new(21, message)
+    }
+
+    /// `ENGINE_BUSY_ASYNC`: waiting here could be for ever.
+    pub(crate) fn busy_async(message: impl Into<String>) -> Self {
+        Self::new(abi::ENGINE_BUSY_ASYNC, message)
     }
 
     /// `SQLITE_INTERNAL`: this library broke one of its own.
     fn internal(message: impl Into<String>) -> Self {
-        Self { code: 2, extended_code: 2, message: message.into() }
+        Self::new(2, message)
     }
 
     /// `SQLITE_NOMEM`: no room for one more handle.
     pub(crate) fn too_many_handles() -> Self {
-        Self { code: 7, extended_code: 7, message: "too many handles are open".to_owned() }
+        Self::new(7, "too many handles are open")
+    }
+
+    /// `SQLITE_NOMEM`: the system gives no more threads.
+    pub(crate) fn no_thread(error: &std::io::Error) -> Self {
+        Self::new(7, format!("no thread for asynchronous requests: {error}"))
+    }
+
+    /// `SQLITE_INTERRUPT`: it was cancelled before it ran.
+    pub(crate) fn interrupted() -> Self {
+        Self::new(9, "interrupted")
+    }
+
+    /// `SQLITE_TOOBIG`: a row does not fit into a batch.
+    pub(crate) fn too_big() -> Self {
+        Self::new(18, "a row, or what a statement that took effect returns, is longer than 4 GiB")
+    }
+
+    /// `SQLITE_RANGE`: there is no such parameter or column.
+    pub(crate) fn out_of_range(message: impl Into<String>) -> Self {
+        Self::new(25, message)
     }
 }
 
 impl From<twill_engine::Error> for Refusal {
     fn from(error: twill_engine::Error) -> Self {
-        Self { code: error.code(), extended_code: error.extended_code(), message: error.message().to_owned() }
+        let mut refusal = Self::new(error.extended_code(), error.message());
+        refusal.offset = error.offset();
+        refusal
     }
 }
 
-/// Runs `body`; a panic in it becomes what `failed` makes of a refusal that quotes it.
-fn guard<T>(body: impl FnOnce() -> T, failed: impl FnOnce(Refusal) -> T) -> T {
+/// Runs `body`; a panic in it becomes a fault that quotes it.
+pub(crate) fn caught<T>(
+    body: impl FnOnce() -> Result<T, connections::Fault>,
+) -> Result<T, connections::Fault> {
     catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|payload| {
         let said = payload
             .downcast_ref::<String>()
             .map(String::as_str)
             .or_else(|| payload.downcast_ref::<&str>().copied())
             .unwrap_or("no message");
-        failed(Refusal::internal(format!("internal error: {said}")))
+        Err(Refusal::internal(format!("internal error: {said}")).into())
     })
 }
 
@@ -207,7 +237,7 @@ fn guard<T>(body: impl FnOnce() -> T, failed: impl FnOnce(Refusal) -> T) -> T {
 ///
 /// # Safety
 /// `text` is NULL or points to a NUL-terminated string that outlives `'a`.
-unsafe fn borrow<'a>(text: *const c_char, name: &str) -> Result<&'a str, Refusal> {
+pub(crate) unsafe fn borrow<'a>(text: *const c_char, name: &str) -> Result<&'a str, Refusal> {
     if text.is_null() {
         return Err(Refusal::misuse(format!("{name} is NULL")));
     }
@@ -216,15 +246,56 @@ unsafe fn borrow<'a>(text: *const c_char, name: &str) -> Result<&'a str, Refusal
     text.to_str().map_err(|error| Refusal::misuse(format!("{name} is not UTF-8: {error}")))
 }
 
+/// Bytes from C; none at NULL.
+///
+/// # Safety
+/// `bytes` is NULL or points to `length` readable bytes that outlive `'a`.
+pub(crate) unsafe fn borrow_bytes<'a>(
+    bytes: *const u8,
+    length: usize,
+    name: &str,
+) -> Result<&'a [u8], Refusal> {
+    if length == 0 {
+        return Ok(&[]);
+    }
+    if bytes.is_null() {
+        return Err(Refusal::misuse(format!("{name} is NULL")));
+    }
+    if isize::try_from(length).is_err() {
+        return Err(Refusal::misuse(format!("{name} cannot have {length} bytes")));
+    }
+    // SAFETY: not NULL, and the caller promises the bytes.
+    Ok(unsafe { std::slice::from_raw_parts(bytes, length) })
+}
+
+/// Text of a known length from C.
+///
+/// # Safety
+/// `text` is NULL or points to `length` readable bytes that outlive `'a`.
+pub(crate) unsafe fn borrow_text<'a>(
+    text: *const c_char,
+    length: usize,
+    name: &str,
+) -> Result<&'a str, Refusal> {
+    if text.is_null() {
+        return Err(Refusal::misuse(format!("{name} is NULL")));
+    }
+    // SAFETY: the caller promises the bytes.
+    let bytes = unsafe { borrow_bytes(text.cast(), length, name) }?;
+    std::str::from_utf8(bytes).map_err(|error| Refusal::misuse(format!("{name} is not UTF-8: {error}")))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_panic_becomes_a_refusal() {
-        let told = guard(|| panic!("page {}", 7), |refusal| (refusal.code, refusal.message));
-        assert_eq!(told, (2, "internal error: page 7".to_owned()));
-        let told = guard(|| panic!("plain"), |refusal| refusal.message);
-        assert_eq!(told, "internal error: plain");
+    fn a_panic_becomes_a_failure() {
+        let told = |panic: fn()| {
+            let fault = caught(|| Ok(panic())).unwrap_err();
+            (fault.failure.code, fault.failure.message.to_str().unwrap().to_owned())
+        };
+        assert_eq!(told(|| panic!("page {}", 7)), (2, "internal error: page 7".to_owned()));
+        assert_eq!(told(|| panic!("plain")), (2, "internal error: plain".to_owned()));
     }
 }

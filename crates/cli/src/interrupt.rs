@@ -54,6 +54,8 @@ impl Interrupts {
     pub(crate) fn work(&self, handles: impl IntoIterator<Item = InterruptHandle>) -> Work {
         let mut running = self.0.running();
         running.clear();
+        // A signal that came while nothing ran, in the interactive shell, is not meant for this.
+        self.0.requested.store(0, Ordering::Release);
         running.extend(handles);
         Work(Arc::clone(&self.0))
     }

@@ -37,7 +37,12 @@ use std::process::ExitCode;
 use clap::Parser as _;
 
 fn main() -> ExitCode {
-    let arguments = commands::Twill::parse();
+    let arguments = commands::Twill::try_parse().unwrap_or_else(|error| {
+        if error.kind() == clap::error::ErrorKind::InvalidSubcommand {
+            anstream::eprintln!("hint: to open a database: twill shell URL\n");
+        }
+        error.exit()
+    });
     match commands::run(arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {

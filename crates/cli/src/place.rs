@@ -6,33 +6,98 @@
 //!
 //! Invariants:
 //! 1. A target holds what it held before until the rename, and the whole new content after it.
-//! 2. Nothing is overwritten unless that was asked for; never a database that has a log or journal beside it, whose
+//! 2. A database that did not exist, and to which nothing was written, does not exist afterwards.
+//! 3. Nothing is overwritten unless that was asked for; never a database that has a log or journal beside it, whose
 //!    content would be taken for the new file's.
 
 use std::fs::{self, File};
 use std::io;
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
 
-use twill_engine::{Connection, Database, Mode};
+use twill_engine::{Connection, Database, Error, Mode, Value};
 
 use crate::failure::Failure;
 
-/// Opens a database and one connection.
-pub(crate) fn open(url: &str, mode: Option<Mode>) -> Result<(Database, Connection), Failure> {
-    let refused = |error| Failure::Open { url: url.to_owned(), error };
-    let database = match mode {
-        Some(mode) => Database::open_with_mode(url, mode),
-        None => Database::open(url),
-    }
-    .map_err(refused)?;
-    let connection = database.connect().map_err(refused)?;
-    Ok((database, connection))
+/// A database and one connection to it. Dropping it closes both.
+pub(crate) struct Opened(Option<Both>);
+
+/// What is open.
+pub(crate) struct Both {
+    pub(crate) database: Database,
+    pub(crate) connection: Connection,
+    is_new: bool,
 }
 
-/// Closes a database; what was in flight is durable afterwards.
-pub(crate) fn close(database: Database, connection: Connection) -> Result<(), Failure> {
-    connection.close().map_err(|error| Failure::statement(error, ""))?;
-    database.close().map_err(|error| Failure::statement(error, ""))
+impl Opened {
+    /// Opens a database, in this mode whatever the URL says.
+    pub(crate) fn with_mode(url: &str, mode: Mode) -> Result<Self, Failure> {
+        Self::new(url, Database::open_with_mode(url, mode), false)
+    }
+
+    /// Opens a database as the URL says.
+    pub(crate) fn as_url_says(url: &str) -> Result<Self, Failure> {
+        const SQLITE_CANTOPEN: i32 = 14;
+        // Whether it exists is asked by opening it: what a URL means is the engine's to say.
+        let existing = Database::open_with_mode(url, Mode::ReadWrite);
+        let is_absent = existing.as_ref().is_err_and(|error| error.code() == SQLITE_CANTOPEN);
+        Self::new(url, Database::open(url), is_absent)
+    }
+
+    fn new(url: &str, database: Result<Database, Error>, is_new: bool) -> Result<Self, Failure> {
+        let refused = |error| Failure::Open { url: url.to_owned(), error };
+        let database = database.map_err(refused)?;
+        let connection = database.connect().map_err(refused)?;
+        Ok(Self(Some(Both { database, connection, is_new })))
+    }
+
+    /// Closes it; what was in flight is durable afterwards.
+    pub(crate) fn close(mut self) -> Result<(), Failure> {
+        let Some(both) = self.0.take() else { return Ok(()) };
+        both.remove_if_empty();
+        let Both { database, connection, .. } = both;
+        connection.close().map_err(|error| Failure::statement(error, ""))?;
+        database.close().map_err(|error| Failure::statement(error, ""))
+    }
+}
+
+impl Deref for Opened {
+    type Target = Both;
+
+    #[expect(clippy::expect_used, reason = "taken only by close, which consumes it")]
+    fn deref(&self) -> &Both {
+        self.0.as_ref().expect("an open database is there until it is closed")
+    }
+}
+
+impl Drop for Opened {
+    fn drop(&mut self) {
+        if let Some(both) = &self.0 {
+            both.remove_if_empty();
+        }
+    }
+}
+
+impl Both {
+    /// Removes the file that opening has just made, if nothing came of it. It is still locked, so nobody else uses it.
+    fn remove_if_empty(&self) {
+        if !self.is_new {
+            return;
+        }
+        if !self.connection.is_autocommit() {
+            let _ = self.connection.execute("ROLLBACK", ());
+        }
+        let pages = self.connection.query("PRAGMA page_count", ());
+        let is_empty = pages.is_ok_and(|pages| pages.rows == [[Value::Integer(0)]]);
+        if let Some(path) = self.database.path().filter(|_| is_empty) {
+            for suffix in ["", "-wal"] {
+                let mut name = path.as_os_str().to_owned();
+                name.push(suffix);
+                // What cannot be removed is an empty file.
+                let _ = fs::remove_file(name);
+            }
+        }
+    }
 }
 
 /// A file, or a directory, on its way to its name.

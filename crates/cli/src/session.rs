@@ -6,23 +6,22 @@
 //! 2. The output is flushed after each statement, so text and errors come in the order in which they happened.
 
 use std::io::{self, Write};
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Deref};
 use std::sync::Arc;
 use std::time::Duration;
 
-use twill_engine::{Connection, Database, Mode, Params, Statement, Value};
+use twill_engine::{Mode, Params, Statement, Value};
 use twill_types::Door;
 
 use crate::cell::Cell;
 use crate::failure::Failure;
 use crate::interrupt::{Interrupts, Work};
 use crate::output::{Look, Sheet};
-use crate::place;
+use crate::place::{Both, Opened};
 
 /// A connection with its settings.
 pub(crate) struct Session {
-    pub(crate) database: Database,
-    pub(crate) connection: Connection,
+    opened: Opened,
     pub(crate) interrupts: Interrupts,
     pub(crate) look: Look,
     /// Whether the time of each statement is told.
@@ -44,9 +43,17 @@ impl Session {
         interrupts: Interrupts,
         look: Look,
     ) -> Result<Self, Failure> {
-        let (database, connection) = place::open(url, mode)?;
+        let opened = match mode {
+            Some(mode) => Opened::with_mode(url, mode)?,
+            None => Opened::as_url_says(url)?,
+        };
         let door = <dyn Door>::system();
-        Ok(Self { database, connection, interrupts, look, timer: false, changes: false, door })
+        Ok(Self { opened, interrupts, look, timer: false, changes: false, door })
+    }
+
+    /// Closes the database.
+    pub(crate) fn close(self) -> Result<(), Failure> {
+        self.opened.close()
     }
 
     /// Work on this session's connection begins.
@@ -116,6 +123,14 @@ impl Session {
         let total = self.connection.total_changes();
         let changed = if total == before { 0 } else { self.connection.changes() };
         writeln!(out, "changes: {changed}   total_changes: {total}")
+    }
+}
+
+impl Deref for Session {
+    type Target = Both;
+
+    fn deref(&self) -> &Both {
+        &self.opened
     }
 }
 

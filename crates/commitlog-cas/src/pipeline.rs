@@ -184,10 +184,8 @@ impl Pipeline {
         let header = self.header(Kind::Seal, lsn, lsn);
         let body = Body::Seal(Seal { redirect, time: self.shared.time() });
         match record::encode(&header, &body, Compression::None) {
-            Ok((bytes, previous)) => {
-                let after = Position { slot: self.next.slot.next(), previous, ..self.next };
-                self.fly(bytes, Vec::new(), header, after, Some(redirect));
-            }
+            // Nothing lies behind a seal, no boundary either: a floor there would hide it.
+            Ok((bytes, _)) => self.fly(bytes, Vec::new(), header, self.next, Some(redirect)),
             Err(error) => self.shared.sealed(Err(error.clone()), LogError::poisoned(&error)),
         }
     }

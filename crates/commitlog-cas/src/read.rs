@@ -5,7 +5,8 @@
 //! 2. Below the floor an empty place may have been fenced by an opener that was superseded. So a fence that was read
 //!    from a slot counts only if a LIST made after reading it shows no merged object over the slot (merged objects are
 //!    published before the slots they hold are deleted).
-//! 3. What was collected is [`LogError::Expired`], never a shorter history.
+//! 3. The position moves over a record only with its commits; a read that fails changes nothing.
+//! 4. What was collected is [`LogError::Expired`], never a shorter history.
 
 use std::sync::Arc;
 
@@ -46,23 +47,41 @@ impl Reader {
     /// [`LogError::Expired`] when the position was collected; otherwise that of the store or of what was read.
     pub async fn next(&mut self, to: Lsn) -> Result<Vec<Commit>, LogError> {
         let mut batch = Vec::new();
-        while batch.is_empty() {
-            let pieces = self.pieces().await?;
-            if pieces.is_empty() || self.position.lsn >= to {
-                break;
-            }
-            for piece in pieces {
-                batch.extend(
-                    commits(&self.walker.site, &piece).await?.into_iter().filter(|commit| commit.lsn <= to),
-                );
-                if piece.after.lsn > to {
+        while batch.is_empty() && self.position.lsn < to {
+            match self.read_on(to, &mut batch).await {
+                Ok(true) => {}
+                Ok(false) => break,
+                Err(error) => {
+                    // The walk is ahead of what was given.
                     self.return_to(self.position);
-                    break;
+                    return Err(error);
                 }
-                self.position = piece.after;
             }
         }
         Ok(batch)
+    }
+
+    /// Reads the next records; `false` when there is nothing more up to `to`.
+    async fn read_on(&mut self, to: Lsn, batch: &mut Vec<Commit>) -> Result<bool, LogError> {
+        let pieces = self.pieces().await?;
+        let goes_on = !pieces.is_empty();
+        for piece in pieces {
+            let read = match commits(&self.walker.site, &piece).await {
+                // Collection deletes the parts of a record before the record.
+                Err(error @ LogError::Missing { .. }) => {
+                    self.expired(self.position.lsn).await?;
+                    return Err(error);
+                }
+                read => read?,
+            };
+            batch.extend(read.into_iter().filter(|commit| commit.lsn <= to));
+            if piece.after.lsn > to {
+                self.return_to(self.position);
+                return Ok(false);
+            }
+            self.position = piece.after;
+        }
+        Ok(goes_on)
     }
 
     /// The boundary after what was read.
@@ -106,31 +125,30 @@ impl Reader {
                 // What a superseded opener left behind does not fit; a newer LIST shows what holds the place.
                 Err(LogError::Corrupt { .. }) if !fresh => {}
                 Err(error @ LogError::Corrupt { .. }) => {
-                    self.expired().await?;
+                    self.expired(self.walker.position.lsn).await?;
                     return Err(error);
                 }
                 Err(error) => return Err(error),
             }
             self.return_to(before);
         }
-        self.expired().await?;
+        self.expired(self.walker.position.lsn).await?;
         let object = LogName::Slot(self.walker.position.slot).path(&self.walker.site.root).to_string();
         Err(LogError::Missing { object })
     }
 
     async fn end(&mut self) -> Result<Vec<Piece>, LogError> {
         if self.walker.seal().is_none() {
-            self.expired().await?;
+            self.expired(self.walker.position.lsn).await?;
         }
         // The next call lists again: a later end may be further on.
         self.listed = false;
         Ok(Vec::new())
     }
 
-    /// [`LogError::Expired`], if the floor has passed this position and nothing is left to go on with.
-    async fn expired(&self) -> Result<(), LogError> {
+    /// [`LogError::Expired`], if the floor has passed this commit and nothing is left to go on with.
+    async fn expired(&self, lsn: Lsn) -> Result<(), LogError> {
         let state = self.walker.site.register.load().await?.state;
-        let lsn = self.walker.position.lsn;
         if state.floor.lsn > lsn {
             Err(LogError::Expired { lsn, horizon: state.horizon.lsn })
         } else {

@@ -6,7 +6,8 @@
 //!    the checksum of the record before, and goes not back in time.
 //! 2. A fence counts by its place alone. The first one in an epoch ends it, whatever its writer believed: one who was
 //!    superseded may have fenced what it thought was the end, but never commits (rule 8).
-//! 3. A merged object comes before a slot it holds. Where both exist, the slot is about to be deleted, or was and holds
+//! 3. The walk does not step over a seal, so that no floor can be raised over one.
+//! 4. A merged object comes before a slot it holds. Where both exist, the slot is about to be deleted, or was and holds
 //!    what a superseded opener put into the empty place.
 
 use futures_util::FutureExt;
@@ -141,10 +142,8 @@ pub(crate) fn step(
             let expected = format!("a record after checksum {}", position.previous);
             Err(LogError::corrupt(object, expected, format!("one after {}", header.previous)))
         }
-        Body::Seal(seal) => {
-            *position = Position { slot: position.slot.next(), previous: record.checksum, ..*position };
-            Ok(Step::Seal(*seal))
-        }
+        // No position lies behind a seal: a floor there would hide it.
+        Body::Seal(seal) => Ok(Step::Seal(*seal)),
         Body::Commits(entries) => {
             let first_time = entries.first().map(|entry| entry.time).unwrap_or_default();
             if header.first != position.lsn.next() || first_time < position.time {

@@ -14,7 +14,7 @@ use twill_engine::{Connection, Database, Mode, Value};
 use crate::dump::query;
 use crate::failure::Failure;
 use crate::interrupt::{Interrupts, Work};
-use crate::place;
+use crate::place::Opened;
 use crate::session::written;
 
 /// Look for damage, changing nothing
@@ -35,12 +35,12 @@ const SQLITE_NOTADB: i32 = 26;
 
 impl Check {
     pub(super) fn run(&self, interrupts: &Interrupts) -> Result<(), Failure> {
-        let (database, connection) = place::open(&self.url, Some(Mode::ReadOnly)).map_err(as_damage)?;
-        let work = interrupts.work([connection.interrupt_handle()]);
+        let opened = Opened::with_mode(&self.url, Mode::ReadOnly).map_err(as_damage)?;
+        let work = interrupts.work([opened.connection.interrupt_handle()]);
         let mut out = io::stdout().lock();
-        let findings = examine(&database, &connection, &mut out, &work).map_err(as_damage)?;
+        let findings = examine(&opened.database, &opened.connection, &mut out, &work).map_err(as_damage)?;
         drop(work);
-        place::close(database, connection)?;
+        opened.close()?;
         match findings {
             0 => Ok(()),
             1 => Err(Failure::Damage("1 finding; the database is damaged".to_owned())),

@@ -1,4 +1,6 @@
-//! `twill completions SHELL`.
+//! `twill completions SHELL`: a script that lets the user's shell complete subcommands, options and their values.
+//!
+//! It refuses shells that clap_complete does not know, by name.
 
 use std::io;
 

@@ -16,7 +16,7 @@ use crate::dump::{Dump, each_row, in_snapshot, query};
 use crate::failure::Failure;
 use crate::interrupt::{Interrupts, Work};
 use crate::output::{Format, Look};
-use crate::place::{self, NewFile};
+use crate::place::{self, NewFile, Opened};
 use crate::progress::Progress;
 use crate::session::written;
 use crate::{literal, whole};
@@ -85,18 +85,18 @@ impl Export {
                 "an SQLite file holds the whole database, and is not written to -".to_owned(),
             ));
         }
-        let (database, connection) = place::open(&self.url, Some(Mode::ReadOnly))?;
-        if let (Some(path), Ok(target)) = (database.path(), self.file.canonicalize())
+        let from = Opened::with_mode(&self.url, Mode::ReadOnly)?;
+        if let (Some(path), Ok(target)) = (from.database.path(), self.file.canonicalize())
             && path == target
         {
             return Err(Failure::Usage("the file is the database itself".to_owned()));
         }
-        let work = interrupts.work([connection.interrupt_handle()]);
-        let outcome = self.export(&connection, kind, &work);
+        let work = interrupts.work([from.connection.interrupt_handle()]);
+        let outcome = self.export(&from.connection, kind, &work);
         let is_interrupted = work.is_interrupted();
         drop(work);
         let done = outcome.map_err(|failure| if is_interrupted { Failure::Interrupted } else { failure })?;
-        place::close(database, connection)?;
+        from.close()?;
         if !self.quiet {
             eprintln!("{done}");
         }
@@ -139,13 +139,13 @@ impl Export {
         let parent = place::parent_of(&made).canonicalize();
         let parent = parent.map_err(|error| Failure::io("making a temporary directory", error))?;
         let url = format!("{}?synchronous=off", file_url(&parent.join("new")));
-        let (database, copy) = place::open(&url, None)?;
-        work.also(copy.interrupt_handle());
+        let copy = Opened::with_mode(&url, Mode::ReadWriteCreate)?;
+        work.also(copy.connection.interrupt_handle());
         let progress = Progress::of_items("exporting pages", Some(0), self.quiet);
-        whole::copy(connection, &copy, work, &progress)?;
+        whole::copy(connection, &copy.connection, work, &progress)?;
         drop(progress);
         // Closing moves everything out of the log; the file is synced before it gets its name.
-        place::close(database, copy)?;
+        copy.close()?;
         file.finish()?;
         Ok(format!("wrote {}", self.file.display()))
     }

@@ -8,18 +8,18 @@
 //!
 //! On a crash the same holds, but a new, empty file may stay, and a hidden directory `.twill-…` beside the database.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use twill_engine::{Connection, Database, Mode, file_url};
+use twill_engine::{Mode, file_url};
 
 use crate::failure::Failure;
 use crate::input::Script;
 use crate::interrupt::{Interrupts, Work};
 use crate::load::{self, Existing, JsonRows, Layout, SeparatedRows, Source, Target, Types};
+use crate::place::{self, Opened};
 use crate::progress::Progress;
-use crate::{place, whole};
+use crate::whole;
 
 /// Load a CSV, JSON Lines or SQL file, or an SQLite database
 ///
@@ -102,18 +102,11 @@ pub(super) fn separator(text: &str) -> Result<u8, String> {
     }
 }
 
-/// The database being filled.
-struct Destination {
-    database: Database,
-    connection: Connection,
-    is_new: bool,
-}
-
 impl Import {
     pub(super) fn run(&self, interrupts: &Interrupts) -> Result<(), Failure> {
         let source = Source::open(&self.file)?;
         let kind = self.kind(&source)?;
-        let destination = Destination::open(&self.url)?;
+        let destination = Opened::as_url_says(&self.url)?;
         let work = interrupts.work([destination.connection.interrupt_handle()]);
         match self.load(source, kind, &destination, &work) {
             Ok(done) => {
@@ -125,7 +118,7 @@ impl Import {
                 Ok(())
             }
             Err(failure) => {
-                destination.abandon();
+                drop(destination);
                 // SIGINT may have arrived in the middle of anything that then failed.
                 Err(if work.is_interrupted() { Failure::Interrupted } else { failure })
             }
@@ -152,7 +145,7 @@ impl Import {
         }
     }
 
-    fn load(&self, source: Source, kind: Kind, to: &Destination, work: &Work) -> Result<String, Failure> {
+    fn load(&self, source: Source, kind: Kind, to: &Opened, work: &Work) -> Result<String, Failure> {
         match kind {
             Kind::Csv | Kind::Tsv => {
                 let layout = Layout {
@@ -179,7 +172,7 @@ impl Import {
         &self,
         rows: &mut dyn load::Rows,
         length: Option<u64>,
-        to: &Destination,
+        to: &Opened,
         work: &Work,
     ) -> Result<String, Failure> {
         let existing = match (self.append, self.force) {
@@ -204,27 +197,28 @@ impl Import {
     }
 
     /// Runs the script in a database of its own, which then becomes the content of ours.
-    fn load_script(&self, source: &Source, to: &Destination, work: &Work) -> Result<String, Failure> {
+    fn load_script(&self, source: &Source, to: &Opened, work: &Work) -> Result<String, Failure> {
         self.refuse_if_filled(to)?;
-        let directory = to.scratch()?;
+        let directory = scratch(to)?;
         let path = directory.path().canonicalize().unwrap_or_else(|_| directory.path().to_owned());
         let url = format!("{}?synchronous=off", file_url(&path.join("new")));
-        let (database, connection) = place::open(&url, None)?;
+        let made = Opened::with_mode(&url, Mode::ReadWriteCreate)?;
+        let connection = &made.connection;
         work.also(connection.interrupt_handle());
         connection.execute("PRAGMA foreign_keys = OFF", ()).map_err(|error| Failure::statement(error, ""))?;
         let count = {
             let progress = Progress::of_bytes("importing", source.len(), self.quiet);
             let mut script = Script::new(source.reader()?, source.name(), false);
-            load::run_script(&connection, &mut script, false, work, &progress)?
+            load::run_script(connection, &mut script, false, work, &progress)?
         };
         let progress = Progress::of_items("storing pages", Some(0), self.quiet);
-        whole::copy(&connection, &to.connection, work, &progress)?;
-        place::close(database, connection)?;
+        whole::copy(connection, &to.connection, work, &progress)?;
+        made.close()?;
         Ok(format!("ran {count} statements of {}", source.name()))
     }
 
     /// Runs the script inside one transaction of the database.
-    fn append_script(&self, source: &Source, to: &Destination, work: &Work) -> Result<String, Failure> {
+    fn append_script(&self, source: &Source, to: &Opened, work: &Work) -> Result<String, Failure> {
         let connection = &to.connection;
         let failed = |error| Failure::statement(error, "");
         connection.execute("PRAGMA foreign_keys = OFF", ()).map_err(failed)?;
@@ -242,7 +236,7 @@ impl Import {
         Ok(format!("ran {count} statements of {}", source.name()))
     }
 
-    fn load_database(&self, to: &Destination, work: &Work) -> Result<String, Failure> {
+    fn load_database(&self, to: &Opened, work: &Work) -> Result<String, Failure> {
         if self.append {
             return Err(Failure::Usage(
                 "an SQLite database cannot be appended; export its tables first".to_owned(),
@@ -259,15 +253,15 @@ impl Import {
         if to.database.path() == Some(path.as_path()) {
             return Err(Failure::Usage("the file is the database itself".to_owned()));
         }
-        let (database, connection) = place::open(&file_url(&path), Some(Mode::ReadOnly))?;
-        work.also(connection.interrupt_handle());
+        let from = Opened::with_mode(&file_url(&path), Mode::ReadOnly)?;
+        work.also(from.connection.interrupt_handle());
         let progress = Progress::of_items("importing pages", Some(0), self.quiet);
-        whole::copy(&connection, &to.connection, work, &progress)?;
-        place::close(database, connection)?;
+        whole::copy(&from.connection, &to.connection, work, &progress)?;
+        from.close()?;
         Ok(format!("imported the database {}", self.file.display()))
     }
 
-    fn refuse_if_filled(&self, to: &Destination) -> Result<(), Failure> {
+    fn refuse_if_filled(&self, to: &Opened) -> Result<(), Failure> {
         if self.force || whole::is_empty(&to.connection)? {
             return Ok(());
         }
@@ -283,47 +277,13 @@ impl Import {
     }
 }
 
-impl Destination {
-    fn open(url: &str) -> Result<Self, Failure> {
-        const SQLITE_CANTOPEN: i32 = 14;
-        // Whether it exists is asked by opening it: what a URL means is the engine's to say.
-        let existing = Database::open_with_mode(url, Mode::ReadWrite);
-        let is_new = existing.as_ref().is_err_and(|error| error.code() == SQLITE_CANTOPEN);
-        let (database, connection) = place::open(url, None)?;
-        Ok(Self { database, connection, is_new })
-    }
-
-    fn close(self) -> Result<(), Failure> {
-        place::close(self.database, self.connection)
-    }
-
-    /// Gives up, and removes a file that was only just made.
-    fn abandon(self) {
-        let Self { database, connection, is_new } = self;
-        let path = database.path().map(Path::to_owned);
-        let is_closed = place::close(database, connection).is_ok();
-        if let Some(path) = path
-            && is_new
-            && is_closed
-            && fs::metadata(&path).is_ok_and(|found| found.len() == 0)
-        {
-            for suffix in ["", "-wal"] {
-                let mut name = path.as_os_str().to_owned();
-                name.push(suffix);
-                // What cannot be removed is an empty file.
-                let _ = fs::remove_file(name);
-            }
-        }
-    }
-
-    /// A directory for a database that is being made, on the same disk where that is known.
-    fn scratch(&self) -> Result<tempfile::TempDir, Failure> {
-        let mut builder = tempfile::Builder::new();
-        builder.prefix(".twill-");
-        let made = match self.database.path() {
-            Some(path) => builder.tempdir_in(place::parent_of(path)),
-            None => builder.tempdir(),
-        };
-        made.map_err(|error| Failure::io("making a temporary directory", error))
-    }
+/// A directory for a database that is being made, on the disk of the one it is for where that is known.
+fn scratch(beside: &Opened) -> Result<tempfile::TempDir, Failure> {
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".twill-");
+    let made = match beside.database.path() {
+        Some(path) => builder.tempdir_in(place::parent_of(path)),
+        None => builder.tempdir(),
+    };
+    made.map_err(|error| Failure::io("making a temporary directory", error))
 }

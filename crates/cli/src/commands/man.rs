@@ -25,6 +25,11 @@ impl Man {
     }
 }
 
+const ENVIRONMENT: &[(&str, &str)] = &[
+    ("NO_COLOR", "If it is set, no colours are used. They are used on terminals only."),
+    ("XDG_STATE_HOME", "The shell keeps its history in twill/history below it, or below ~/.local/state."),
+];
+
 fn render(out: &mut Vec<u8>) -> io::Result<()> {
     let mut command = Twill::command().after_help("").disable_help_subcommand(true);
     command.build();
@@ -54,6 +59,14 @@ fn render(out: &mut Vec<u8>) -> io::Result<()> {
             out.extend_from_slice(text.replace(".SH OPTIONS\n", ".PP\n").as_bytes());
         }
     }
+    let mut places = Roff::new();
+    places.control("SH", ["ENVIRONMENT"]);
+    for (name, meaning) in ENVIRONMENT {
+        places.control("TP", []);
+        places.text([roman(*name)]);
+        places.text([roman(*meaning)]);
+    }
+    places.to_writer(out)?;
     let mut codes = Roff::new();
     codes.control("SH", ["EXIT STATUS"]);
     for line in EXIT_CODES.lines().skip(1) {

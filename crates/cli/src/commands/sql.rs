@@ -81,7 +81,7 @@ impl Sql {
             }
         }
         let is_unfinished = !session.connection.is_autocommit();
-        place::close(session.database, session.connection)?;
+        session.close()?;
         match is_unfinished {
             true => Err(Failure::Refused(
                 "the statements end inside a transaction, which is rolled back: COMMIT is missing".to_owned(),

@@ -1,3 +1,5 @@
+//! Each format against the very text it shall write, and each setting against the format it changes.
+
 use super::*;
 
 fn written(look: &Look, columns: &[&str], rows: &[&[Cell<'_>]]) -> String {

@@ -121,6 +121,22 @@ fn failures_have_their_exit_codes_and_say_what_to_do() {
 }
 
 #[test]
+fn a_database_that_nothing_was_written_to_is_not_made() {
+    let bench = Bench::new();
+    assert_eq!(bench.run(&["sql", "typo.db", "SELECT * FROM missing"]).code, Some(1));
+    assert_eq!(bench.run(&["sql", "typo.db", "SELECT 1"]).code, Some(0));
+    assert_eq!(bench.run(&["sql", "typo.db", "BEGIN; CREATE TABLE t(a)"]).code, Some(1));
+    assert_eq!(bench.run_with(&["shell", "typo.db"], b".tables\n").code, Some(0));
+    assert_eq!(bench.names(), [""; 0]);
+    // One that was there, and empty, stays.
+    bench.write("empty.db", "");
+    bench.ok(&["sql", "empty.db", "SELECT 1"]);
+    bench.ok(&["sql", "made.db", "PRAGMA user_version = 1"]);
+    assert_eq!(bench.names(), ["empty.db", "made.db"]);
+    assert!(bench.run(&["app.db"]).stderr.contains("hint: to open a database: twill shell URL"));
+}
+
+#[test]
 fn a_database_that_another_process_has_open_is_exit_code_5() {
     let bench = Bench::new();
     bench.ok(&["sql", "app.db", "CREATE TABLE t(a)"]);

@@ -12,4 +12,9 @@
 
 mod chaos;
 mod costs;
+mod failures;
+mod keeping;
+mod opening;
+mod records;
+mod settling;
 mod world;

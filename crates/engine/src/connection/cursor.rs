@@ -71,6 +71,12 @@ impl<'a> CursorRow<'a> {
     pub fn cell(&self, column: usize) -> CellRef<'a> {
         self.0.cell(column)
     }
+
+    /// A column's name.
+    #[must_use]
+    pub fn column_name(&self, column: usize) -> Option<String> {
+        self.0.column_name(column)
+    }
 }
 
 /// What a sink says of a row it was given.
@@ -130,6 +136,26 @@ impl Connection {
             total_changes: 0,
         };
         Ok((Some(cursor), read))
+    }
+}
+
+impl Connection {
+    /// While on, an interrupt ends every call that begins after it, too, instead of only the one that runs. Turning it on
+    /// forgets interrupts from before. Whoever hands calls to another thread can so interrupt one of them before it has begun.
+    ///
+    /// # Errors
+    /// SQLITE_MISUSE inside a callback of this connection.
+    pub fn keep_interrupts(&self, keeps: bool) -> Result<(), Error> {
+        let state = self.inner.enter()?;
+        self.inner.interrupts_precisely(&state);
+        self.inner.interrupt.keeps.store(keeps, Ordering::Release);
+        Ok(())
+    }
+
+    /// Whether a transaction is open that writes, so holds the writer slot.
+    #[must_use]
+    pub fn is_writing(&self) -> bool {
+        self.inner.peek(crate::ffi::writes_any)
     }
 }
 

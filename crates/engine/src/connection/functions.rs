@@ -16,7 +16,7 @@ use twill_types::Value;
 
 use super::Connection;
 use crate::Error;
-use crate::row::ValueRef;
+use crate::row::{CellRef, ValueRef};
 
 /// What libSQL may assume of a function.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -53,6 +53,21 @@ impl Arguments<'_> {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// An argument as libSQL holds it, counted from 0; NULL for one that is not there.
+    #[must_use]
+    pub fn cell(&self, index: usize) -> CellRef<'_> {
+        if index >= self.len() {
+            return CellRef::Null;
+        }
+        match self.0.get_raw(index) {
+            SqlRef::Null => CellRef::Null,
+            SqlRef::Integer(value) => CellRef::Integer(value),
+            SqlRef::Real(value) => CellRef::Real(value),
+            SqlRef::Text(value) => CellRef::Text(value),
+            SqlRef::Blob(value) => CellRef::Blob(value),
+        }
     }
 
     /// An argument, counted from 0.

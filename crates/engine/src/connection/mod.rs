@@ -93,6 +93,8 @@ struct Interrupt {
     requested: AtomicBool,
     /// Whether running statements look at `requested` themselves.
     is_precise: AtomicBool,
+    /// Whether `requested` outlives the call it was meant for.
+    keeps: AtomicBool,
 }
 
 /// Interrupts a connection from another thread.
@@ -142,6 +144,7 @@ impl Connection {
             cancel: session.cancel().clone(),
             requested: AtomicBool::new(false),
             is_precise: AtomicBool::new(false),
+            keeps: AtomicBool::new(false),
         };
         let state = State {
             sqlite,
@@ -351,7 +354,10 @@ impl Inner {
     fn enter(&self) -> Result<lock::CallGuard<'_, State>, Error> {
         let mut state = self.state.enter()?;
         let interrupt = &self.interrupt;
-        if interrupt.requested.load(Ordering::Relaxed) && interrupt.requested.swap(false, Ordering::AcqRel) {
+        if interrupt.requested.load(Ordering::Relaxed)
+            && !interrupt.keeps.load(Ordering::Relaxed)
+            && interrupt.requested.swap(false, Ordering::AcqRel)
+        {
             interrupt.cancel.reset();
         }
         state.idle.call_begins();

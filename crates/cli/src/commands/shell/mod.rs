@@ -111,8 +111,7 @@ impl Running {
         if !self.session.connection.is_autocommit() {
             eprintln!("the open transaction is rolled back");
         }
-        let Session { database, connection, .. } = self.session;
-        let closed = place::close(database, connection);
+        let closed = self.session.close();
         match outcome? {
             Next::Leave(code @ 1..) => Err(Failure::Exit(code)),
             Next::Leave(0) | Next::Read | Next::ReadOnce => flushed.and(closed),
