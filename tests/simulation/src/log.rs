@@ -24,8 +24,10 @@ pub mod storm;
 mod writing;
 
 use std::collections::BTreeMap;
+use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex};
+use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use twill_commitlog_cas::{DatabaseId, Identity};
@@ -146,30 +148,43 @@ where
     world.add_process(name, seed, Arc::new(boot))
 }
 
+/// How the one work of a process ended, and who waits for it.
+#[derive(Default)]
+struct Completion {
+    outcome: Option<Result<(), String>>,
+    waiting: Option<Waker>,
+}
+
 /// Runs a process that does `work` once, until it is done.
 fn perform<F, W>(world: &World, cast: &Cast, name: &'static str, seed: u64, work: W)
 where
     F: Future<Output = Result<(), String>> + Send + 'static,
     W: Fn(Actor) -> F + Send + Sync + 'static,
 {
-    let done: Arc<Mutex<Option<Result<(), String>>>> = Arc::default();
+    let done: Arc<Mutex<Completion>> = Arc::default();
     let finish = done.clone();
     let id = add(world, cast, name, seed, move |actor| {
         let (finish, work) = (finish.clone(), work(actor));
         async move {
             let outcome = work.await;
-            *lock(&finish) = Some(outcome);
+            let mut completion = lock(&finish);
+            completion.outcome = Some(outcome);
+            completion.waiting.take().into_iter().for_each(Waker::wake);
         }
     });
     world.boot(id);
-    let (outside, awaited) = (world.clone(), done.clone());
-    let root = async move {
-        while lock(&awaited).is_none() {
-            outside.sleep(Duration::from_millis(50)).await;
+    let awaited = done.clone();
+    let root = poll_fn(move |context| {
+        let mut completion = lock(&awaited);
+        if completion.outcome.is_some() {
+            return Poll::Ready(());
         }
-    };
+        completion.waiting = Some(context.waker().clone());
+        Poll::Pending
+    });
     let ended = world.run(root, judge::LIMIT, POLLS);
-    match (ended, lock(&done).take()) {
+    let outcome = lock(&done).outcome.take();
+    match (ended, outcome) {
         (Ended::Done, Some(Ok(()))) => {}
         (Ended::Done, Some(Err(what))) => cast.oracle.accuse(what),
         (ended, _) => cast.oracle.accuse(format!("{name} is not done: {ended:?}")),

@@ -107,7 +107,7 @@ async fn ask_after_all(actor: &Actor, log: &Log) -> Result<(), String> {
             log.find(receipt.token, Lsn::new(receipt.id.lsn.get().saturating_sub(1))).await
         };
         let verdict = verdict.map_err(|error| format!("asking after commit {}: {error}", receipt.id.lsn))?;
-        actor.oracle().verdict(&receipt, verdict, "the judge's question");
+        actor.oracle().verdict(&receipt, receipt.id.lsn, verdict, "the judge's question");
     }
     Ok(())
 }

@@ -355,8 +355,8 @@ impl Oracle {
         }
     }
 
-    /// What a later opening said of an earlier commit.
-    pub fn verdict(&self, receipt: &Receipt, verdict: Verdict, witness: &str) {
+    /// What a later opening said of an earlier commit, when asked to look from commit `from` on.
+    pub fn verdict(&self, receipt: &Receipt, from: Lsn, verdict: Verdict, witness: &str) {
         let mut books = self.books();
         let lsn = receipt.id.lsn.get();
         let Some(submission) = books.submissions.get_mut(receipt.submission) else { return };
@@ -379,7 +379,7 @@ impl Oracle {
             }
             Verdict::Forgotten => {
                 books.tally.verdicts[2] += 1;
-                if lsn > books.floor_tried {
+                if from.get() > books.floor_tried {
                     books.breach(format!(
                         "{witness}: commit {lsn} is said to be forgotten, and no floor passed it"
                     ));

@@ -95,7 +95,7 @@ impl Plan {
         let options = options(chance, &faults);
         // A LIST that never fits into an attempt would only mean that nothing happens.
         faults.list_takes = faults.list_takes.min(options.attempt_timeout / 2);
-        let storm = chance.pick(&[20, 40, 60, 120]);
+        let storm = chance.pick(&[5, 5, 10, 20, 40]);
         Self {
             processes: chance.range(2..=4_usize),
             storm: Duration::from_secs(storm),
@@ -128,7 +128,7 @@ fn strikes(chance: &mut Chance) -> Strikes {
         stop_at_most: Duration::from_secs(chance.pick(&[1, 10, 60, 600])),
         suspend: chance.percent(30),
         clocks: chance.percent(40),
-        outages: chance.percent(35),
+        outages: chance.percent(50),
         every: Duration::from_secs(chance.pick(&[2, 5, 15])),
         crash_at_points: share(chance, 60, &[20, 100, 500]),
         stop_at_points: share(chance, 50, &[20, 100, 500]),
@@ -156,7 +156,7 @@ fn options(chance: &mut Chance, faults: &Faults) -> Options {
     // Less than a usual request takes would mean that nothing ever succeeds.
     let usual = faults.latency.least + faults.latency.spread;
     let attempt_timeout = Duration::from_millis(chance.pick(&[300, 2000, 5000])).max(usual * 2);
-    let commit_deadline = Duration::from_secs(chance.pick(&[2, 10, 30])).max(attempt_timeout);
+    let commit_deadline = Duration::from_secs(chance.pick(&[1, 2, 10, 30])).max(attempt_timeout);
     Options {
         window: chance.pick(&[1, 2, 4, 16]),
         spacing: chance.pick(&[

@@ -174,15 +174,15 @@ impl Session<'_> {
             memory.receipts.iter().filter(|receipt| receipt.id.epoch < self.log.epoch()).collect();
         let Some(receipt) = chance.among(&earlier) else { return };
         let witness = self.actor.witness("verdict");
-        let answer = if chance.percent(50) {
-            self.log.verdict(receipt.id).await
+        let (from, answer) = if chance.percent(50) {
+            (receipt.id.lsn, self.log.verdict(receipt.id).await)
         } else {
             let since = Lsn::new(receipt.id.lsn.get().saturating_sub(1 + chance.below(5_u64)));
-            self.log.find(receipt.token, since).await
+            (since.next(), self.log.find(receipt.token, since).await)
         };
         self.actor.note("verdict", "", receipt.id.lsn.get());
         match answer {
-            Ok(verdict) => self.actor.oracle().verdict(receipt, verdict, &witness),
+            Ok(verdict) => self.actor.oracle().verdict(receipt, from, verdict, &witness),
             Err(error) => self.actor.excuse(&error, Some(receipt.id.lsn), "verdict"),
         }
     }

@@ -530,17 +530,20 @@ impl Client {
             let (prefix, after) = (prefix.to_owned(), after.to_owned());
             self.bucket.world().after(Duration::ZERO, move || {
                 let now = bucket.world().now();
-                *lock(&begun) = Some(bucket.state().shelf.list(now, &prefix, &after));
+                *lock(&begun) = Some(bucket.state().shelf.list(now, &prefix, &after, usize::MAX));
             });
             self.process.sleep(takes).await;
         }
         let apply = {
             let (prefix, after) = (prefix.to_owned(), after.to_owned());
             move |shelf: &mut Shelf, now| {
-                let ended = shelf.list(now, &prefix, &after);
                 Ok(match lock(&begun).as_ref() {
-                    Some(begun) => torn(begun, ended, &mut torn_by.clone()),
-                    None => ended,
+                    Some(begun) => {
+                        let ended = shelf.list(now, &prefix, &after, usize::MAX);
+                        torn(begun, ended, &mut torn_by.clone())
+                    }
+                    // One more than a page, to know whether there is a next one.
+                    None => shelf.list(now, &prefix, &after, page.saturating_add(1)),
                 })
             }
         };

@@ -157,14 +157,21 @@ impl Shelf {
         self.objects.remove(key);
     }
 
-    /// The keys that begin with `prefix` and come after `after`.
-    pub(crate) fn list(&mut self, now: Duration, prefix: &str, after: &str) -> BTreeMap<String, Listed> {
+    /// The first `most` keys that begin with `prefix` and come after `after`.
+    pub(crate) fn list(
+        &mut self,
+        now: Duration,
+        prefix: &str,
+        after: &str,
+        most: usize,
+    ) -> BTreeMap<String, Listed> {
         self.lose_doomed(now);
         let from = std::ops::Bound::Excluded(after.max(prefix).to_owned());
         self.objects
             .range((from, std::ops::Bound::Unbounded))
             .take_while(|(key, _)| key.starts_with(prefix))
             .filter(|(_, stored)| self.planted != Planted::ListsLate || now >= stored.written + TOO_YOUNG)
+            .take(most)
             .map(|(key, stored)| {
                 let listed = Listed {
                     size: u64::try_from(stored.bytes.len()).unwrap_or(u64::MAX),
