@@ -302,12 +302,13 @@ export class Database implements Disposable {
     connection.enter();
     if (connection.closed !== 0) return undefined as unknown as number;
     if (typeof operation !== "number") throw new Error("Expected number");
-    const code = engine.engine_file_control(
-      connection.handle, schema === null || schema === undefined ? null : encodeName(String(schema)), operation, controlArgument(argument),
-    );
-    // An unknown schema: bun:sqlite's error for it has neither words nor a code.
-    if (code === SQLITE_ERROR) throw sqliteError("not an error", 0);
-    return code;
+    const bytes = controlArgument(argument);
+    if (schema !== null && schema !== undefined && schema !== "main") {
+      const schemas = this.prepare("PRAGMA database_list").values();
+      // bun:sqlite's error for it has neither words nor a code.
+      if (!schemas.some(([, name]) => name === schema)) throw sqliteError("not an error", 0);
+    }
+    return engine.engine_file_control(connection.handle, schema ? encodeName(String(schema)) : null, operation, bytes);
   }
 
   /** Always refused: TwillDB loads no extensions. */

@@ -35,9 +35,12 @@ export class SQLiteError extends Error {
   }
 }
 
-/** An error as SQLite words it. */
+const LOCKED = "database is locked";
+
+/** An error as SQLite words it. What the engine tells beyond that is its cause. */
 export function sqliteError(message: string, errno: number, byteOffset = -1): SQLiteError {
-  const error = new Error(message);
+  const told = message.startsWith(`${LOCKED}: `) ? LOCKED : message;
+  const error = told === message ? new Error(told) : new Error(told, { cause: message });
   const code = codeName(errno);
   Object.defineProperty(error, "name", { value: "SQLiteError", writable: true, enumerable: false, configurable: true });
   if (code !== undefined) Object.defineProperty(error, "code", { value: code, enumerable: true });

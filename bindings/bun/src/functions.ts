@@ -12,6 +12,7 @@
  */
 import { CString, FFIType, JSCallback, ptr, toArrayBuffer, type Pointer } from "bun:ffi";
 import type { Connection } from "./connection.ts";
+import { sqliteError } from "./errors.ts";
 import { engine } from "./library.ts";
 import { Batch, Block, cell, encodeName, nested, readArrays, wideCell, type Value } from "./memory.ts";
 
@@ -97,6 +98,9 @@ function register(entry: Entry): number {
 const FUNCTION_DETERMINISTIC = 1;
 const FUNCTION_DIRECTONLY = 2;
 const SQLITE_ERROR = 1;
+const SQLITE_MISUSE = 21;
+/** SQLite's limit on the name of a function. */
+const NAME_BYTES_MAX = 255;
 
 /** Where the library writes the arguments of a call. They are read before any JavaScript of the program runs. */
 const place = new Batch(new ArrayBuffer(64 * 1024));
@@ -268,7 +272,9 @@ function checkedName(name: string): Buffer {
   if (name.includes("\0")) {
     throw new TypeError(`The argument 'name' must be a string without null bytes. Received ${quoted(name)}`);
   }
-  return encodeName(name);
+  const bytes = encodeName(name);
+  if (bytes.length > NAME_BYTES_MAX + 1) throw sqliteError("bad parameter or other API misuse", SQLITE_MISUSE);
+  return bytes;
 }
 
 /** A string as Node quotes it in its errors. */

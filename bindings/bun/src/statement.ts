@@ -122,8 +122,10 @@ export class NativeStatement implements Parameters {
     if (!this.readonly) {
       throw new Error("columnTypes is not available for non-read-only statements (INSERT, UPDATE, DELETE, etc.)");
     }
+    // Before the run: to read the columns takes the memory that the answer is in.
+    const { length } = this.#describe();
     this.#execute([], 1, EXECUTE_RESET);
-    return readTypes(answer.resolve(), this.#describe().length);
+    return readTypes(answer.resolve(), length);
   }
 
   get safeIntegers(): boolean {
