@@ -304,6 +304,12 @@ fn is_internal(name: &str) -> bool {
     name.get(..7).is_some_and(|start| start.eq_ignore_ascii_case("sqlite_"))
 }
 
+/// The SQL condition that a row of pragma_table_list called `listed` is a table or view of the user: none of SQLite's, and
+/// none behind a libSQL vector index.
+pub(crate) const IS_USERS: &str = "listed.name NOT LIKE 'sqlite!_%' ESCAPE '!' AND listed.name <> \
+     'libsql_vector_meta_shadow' AND NOT EXISTS (SELECT 1 FROM sqlite_schema AS vector WHERE vector.type = 'index' AND \
+     vector.sql LIKE '%libsql_vector_idx%' AND listed.name = vector.name || '_shadow')";
+
 /// The tables behind libSQL's vector indexes.
 fn vector_shadows(entries: &[Entry]) -> Vec<String> {
     let is_vector = |entry: &&Entry| entry.kind == "index" && entry.sql.contains("libsql_vector_idx");

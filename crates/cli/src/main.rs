@@ -32,16 +32,19 @@ mod progress;
 mod session;
 mod whole;
 
-use std::process::ExitCode;
+use std::process::{self, ExitCode};
 
 use clap::Parser as _;
 
 fn main() -> ExitCode {
     let arguments = commands::Twill::try_parse().unwrap_or_else(|error| {
-        if error.kind() == clap::error::ErrorKind::InvalidSubcommand {
-            anstream::eprintln!("hint: to open a database: twill shell URL\n");
+        if error.kind() != clap::error::ErrorKind::InvalidSubcommand {
+            error.exit();
         }
-        error.exit()
+        // Whoever closed stderr does not want to know.
+        let _ = error.print();
+        eprintln!("\nhint: to open a database: twill shell URL");
+        process::exit(error.exit_code())
     });
     match commands::run(arguments) {
         Ok(()) => ExitCode::SUCCESS,

@@ -12,7 +12,7 @@ use clap::{Args, ValueEnum};
 use twill_engine::{Connection, Mode, Value, file_url};
 
 use super::import::separator;
-use crate::dump::{Dump, each_row, in_snapshot, query};
+use crate::dump::{Dump, IS_USERS, each_row, in_snapshot, query};
 use crate::failure::Failure;
 use crate::interrupt::{Interrupts, Work};
 use crate::output::{Format, Look};
@@ -107,6 +107,10 @@ impl Export {
         self.file.as_os_str() == "-"
     }
 
+    fn shown(&self) -> String {
+        if self.is_stdout() { "standard output".to_owned() } else { self.file.display().to_string() }
+    }
+
     fn kind(&self) -> Result<Kind, Failure> {
         if let Some(kind) = self.format {
             return Ok(kind);
@@ -163,7 +167,7 @@ impl Export {
             progress.at(rows);
         };
         self.write_file(|out| dump.write(out, &mut counting))?;
-        Ok(format!("wrote {count} rows to {}", self.file.display()))
+        Ok(format!("wrote {count} rows to {}", self.shown()))
     }
 
     fn export_tables(&self, connection: &Connection, kind: Kind, work: &Work) -> Result<String, Failure> {
@@ -175,7 +179,7 @@ impl Export {
                 count = write_table(connection, table, &look, work, self.quiet, out)?;
                 Ok(())
             })?;
-            return Ok(format!("wrote {count} rows to {}", self.file.display()));
+            return Ok(format!("wrote {count} rows to {}", self.shown()));
         }
         if self.is_stdout() {
             return Err(Failure::Usage("one table goes to standard output: add --table NAME".to_owned()));
@@ -286,9 +290,11 @@ fn write_table(
 
 /// The user's tables.
 fn tables(connection: &Connection) -> Result<Vec<String>, Failure> {
-    let sql = "SELECT name FROM pragma_table_list WHERE schema = 'main' AND type IN ('table', 'virtual') AND name NOT \
-               LIKE 'sqlite!_%' ESCAPE '!' ORDER BY name";
-    Ok(query(connection, sql)?
+    let sql = format!(
+        "SELECT name FROM pragma_table_list AS listed WHERE schema = 'main' AND type IN ('table', 'virtual') AND \
+         {IS_USERS} ORDER BY name"
+    );
+    Ok(query(connection, &sql)?
         .into_iter()
         .flatten()
         .filter_map(|value| if let Value::Text(name) = value { Some(name) } else { None })

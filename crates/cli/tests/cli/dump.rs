@@ -126,6 +126,21 @@ fn chosen_tables_are_dumped_with_what_belongs_to_them() {
 }
 
 #[test]
+fn vector_indexes_are_made_anew_and_their_tables_stay_hidden() {
+    let bench = Bench::new();
+    let sql = "CREATE TABLE v(id INTEGER PRIMARY KEY, e F32_BLOB(3)); CREATE INDEX near ON v(libsql_vector_idx(e)); INSERT INTO \
+               v(e) VALUES (vector('[1,2,3]')), (vector('[4,5,6]'))";
+    bench.ok(&["sql", "a.db", sql]);
+    bench.ok(&["export", "a.db", "a.sql"]);
+    bench.ok(&["import", "a.sql", "b.db"]);
+    let nearest = "SELECT id FROM vector_top_k('near', vector('[4,5,5]'), 1)";
+    assert_eq!(bench.ok(&["sql", "b.db", nearest, "-f", "list"]), "2\n");
+    assert_eq!(bench.run_with(&["shell", "b.db"], b".tables\n").stdout, "v\n");
+    bench.ok(&["export", "b.db", "tables", "-f", "csv"]);
+    assert_eq!(std::fs::read_dir(bench.path("tables")).unwrap().count(), 1);
+}
+
+#[test]
 fn utf16_databases_stay_utf16() {
     let bench = Bench::new();
     bench.ok(&[

@@ -10,6 +10,7 @@
 
 mod check;
 mod dump;
+mod guide;
 mod harness;
 mod interrupt;
 mod shell;

@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use twill_engine::{Connection, Error, Params, Value};
 use unicode_width::UnicodeWidthStr as _;
 
+use crate::dump::IS_USERS;
 use crate::failure::Failure;
 use crate::session::written;
 
@@ -46,10 +47,11 @@ pub(super) fn tables(
     like: Option<&str>,
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
-    let sql = "SELECT CASE WHEN schema = 'main' THEN name ELSE schema || '.' || name END AS shown FROM pragma_table_list \
-               WHERE type IN ('table', 'view', 'virtual') AND name NOT LIKE 'sqlite!_%' ESCAPE '!' AND name LIKE ?1 \
-               ESCAPE '\\' ORDER BY shown";
-    write_names(&texts(connection, sql, pattern(like))?, out).map_err(written)
+    let sql = format!(
+        "SELECT CASE WHEN schema = 'main' THEN name ELSE schema || '.' || name END AS shown FROM pragma_table_list AS \
+         listed WHERE type IN ('table', 'view', 'virtual') AND {IS_USERS} AND name LIKE ?1 ESCAPE '\\' ORDER BY shown"
+    );
+    write_names(&texts(connection, &sql, pattern(like))?, out).map_err(written)
 }
 
 /// `.indexes`
