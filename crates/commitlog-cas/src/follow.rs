@@ -2,8 +2,8 @@
 //!
 //! Invariants (rule 18):
 //! 1. It sends nothing by itself: only [`Follower::advance`] does, and [`Follower::changed`] where polling was asked for.
-//! 2. A 404 at the next slot says nothing yet: the slot may have been merged away. It is listed, and from time to time
-//!    the floor is read again; who was left behind is told [`LogError::Expired`], and reopens.
+//! 2. A 404 at the next slot says nothing yet: the slot may have been merged away. At the first, and from time to time,
+//!    the log is listed and the floor read again; who was left behind is told [`LogError::Expired`], and reopens.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,8 +19,8 @@ use crate::read::Reader;
 use crate::requests;
 use crate::site::Site;
 
-/// Looks without news between two readings of the floor.
-const LOOKS_PER_FLOOR: u32 = 16;
+/// Looks in vain between two that LIST and read the floor.
+const LOOKS_PER_LIST: u32 = 8;
 
 /// Whether a follower looks for news by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,7 +36,7 @@ pub struct Follower {
     site: Arc<Site>,
     position: Position,
     polling: Polling,
-    looks: u32,
+    looks_in_vain: u32,
     seal: Option<crate::record::Seal>,
 }
 
@@ -44,11 +44,11 @@ impl Follower {
     /// A follower that has read everything before `from`. Sends nothing.
     #[must_use]
     pub fn new(site: &Site, from: Position, polling: Polling) -> Self {
-        Self { site: Arc::new(site.clone()), position: from, polling, looks: 0, seal: None }
+        Self { site: Arc::new(site.clone()), position: from, polling, looks_in_vain: 0, seal: None }
     }
 
-    /// Looks once: all commits that are in the history now and were not given before; empty when there are none. Costs
-    /// one GET and one LIST when there is nothing new, and now and then the branch record.
+    /// Looks once: all commits that are in the history now and were not given before; empty when there are none. That
+    /// costs one GET, and at the first look and each eighth in vain a LIST and the branch record.
     ///
     /// # Errors
     /// [`LogError::Expired`] when it was left behind by merging or collection (reopen at the floor);
@@ -57,39 +57,35 @@ impl Follower {
         if let Some(seal) = self.seal {
             return Err(LogError::Sealed { redirect: seal.redirect });
         }
-        let mut batch = Vec::new();
         let next = LogName::Slot(self.position.slot).path(&self.site.root);
         let is_there = requests::get_front(&self.site, &next, 1).await?.is_some();
-        self.looks += 1;
-        if !is_there && self.looks >= LOOKS_PER_FLOOR {
-            self.check_floor().await?;
+        let looks_around = !is_there && self.looks_in_vain.is_multiple_of(LOOKS_PER_LIST);
+        if !is_there && !looks_around {
+            self.looks_in_vain += 1;
+            return Ok(Vec::new());
         }
-        let mut reader = Reader::new(&self.site, self.position);
+        let site = &self.site;
+        let mut reader = if looks_around {
+            Reader::new(site, self.position)
+        } else {
+            Reader::unchecked(site, self.position)
+        };
+        let mut batch = Vec::new();
         loop {
             match reader.next(Lsn::new(u64::MAX)).await {
                 Ok(commits) if commits.is_empty() => break,
                 Ok(commits) => batch.extend(commits),
-                // What was read before is given first; the next look meets the error again.
+                // What was read before it is given first; the next look meets the error again.
                 Err(_) if !batch.is_empty() => break,
                 Err(error) => return Err(error),
             }
         }
+        self.looks_in_vain = if reader.position() == self.position { self.looks_in_vain + 1 } else { 0 };
         self.position = reader.position();
         self.seal = reader.seal();
         match self.seal {
             Some(seal) if batch.is_empty() => Err(LogError::Sealed { redirect: seal.redirect }),
             _ => Ok(batch),
-        }
-    }
-
-    async fn check_floor(&mut self) -> Result<(), LogError> {
-        self.looks = 0;
-        let state = self.site.register.load().await?.state;
-        let lsn = self.position.lsn;
-        if state.floor.lsn > lsn {
-            Err(LogError::Expired { lsn, horizon: state.horizon.lsn })
-        } else {
-            Ok(())
         }
     }
 

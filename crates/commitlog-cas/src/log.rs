@@ -254,14 +254,21 @@ impl Log {
         if id.lsn > shared.base.lsn {
             return Ok(Verdict::NotApplied);
         }
-        let Some((mut reader, _)) = self.reader_before(id.lsn).await? else { return Ok(Verdict::Forgotten) };
-        while let commits @ [_, ..] = reader.next(id.lsn).await?.as_slice() {
+        let (mut reader, _) = self.reader_before(id.lsn).await?;
+        loop {
+            let commits = match reader.next(id.lsn).await {
+                Ok(commits) => commits,
+                Err(LogError::Expired { .. }) => return Ok(Verdict::Forgotten),
+                Err(error) => return Err(error),
+            };
+            if commits.is_empty() {
+                return Ok(Verdict::Forgotten);
+            }
             if let Some(commit) = commits.iter().find(|commit| commit.lsn == id.lsn) {
                 let same = commit.slot.epoch == id.epoch;
                 return Ok(if same { Verdict::Durable(id.lsn) } else { Verdict::NotApplied });
             }
         }
-        Ok(Verdict::Forgotten)
     }
 
     /// Looks for a token among the commits after `since`, which the client remembers from before it committed. Waits
@@ -277,9 +284,7 @@ impl Log {
         if let Outcome::Indeterminate(error) = self.wait_durable(self.appended_lsn()).await {
             return Err(LogError::clone(&error));
         }
-        let Some((mut reader, reaches)) = self.reader_before(since.next()).await? else {
-            return Ok(Verdict::Forgotten);
-        };
+        let (mut reader, reaches) = self.reader_before(since.next()).await?;
         while let commits @ [_, ..] = reader.next(self.durable_lsn()).await?.as_slice() {
             if let Some(found) = commits.iter().find(|commit| commit.token == token) {
                 return Ok(Verdict::Durable(found.lsn));
@@ -289,13 +294,13 @@ impl Log {
     }
 
     /// A reader that begins before commit `lsn`, or (`false`) where the log begins, if that is later.
-    async fn reader_before(&self, lsn: Lsn) -> Result<Option<(Reader, bool)>, LogError> {
+    async fn reader_before(&self, lsn: Lsn) -> Result<(Reader, bool), LogError> {
         let shared = self.shared();
         let before = Lsn::new(lsn.get().saturating_sub(1));
         if let Some(boundary) = shared.boundary_at(before) {
-            return Ok(Some((Reader::new(&shared.site, boundary), true)));
+            return Ok((Reader::new(&shared.site, boundary), true));
         }
         let horizon = shared.site.register.load().await?.state.horizon;
-        Ok(Some((Reader::new(&shared.site, horizon), horizon.lsn <= before)))
+        Ok((Reader::new(&shared.site, horizon), horizon.lsn <= before))
     }
 }

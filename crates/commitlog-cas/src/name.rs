@@ -73,6 +73,11 @@ pub(crate) fn log_folder(root: &Path) -> Path {
     child(root, "log")
 }
 
+/// The folder of an epoch's slots.
+pub(crate) fn epoch_folder(root: &Path, epoch: Epoch) -> Path {
+    child(root, &format!("log/{:020}", epoch.0))
+}
+
 /// The folder of all parts.
 pub(crate) fn parts_folder(root: &Path) -> Path {
     child(root, "parts")
@@ -82,7 +87,7 @@ pub(crate) fn parts_folder(root: &Path) -> Path {
 pub(crate) fn list_after(root: &Path, slot: Slot) -> Path {
     match slot.seq.0.checked_sub(1) {
         // "log/<epoch>" sorts before "log/<epoch>/…" and after every lower epoch.
-        None => child(root, &format!("log/{:020}", slot.epoch.0)),
+        None => epoch_folder(root, slot.epoch),
         // Behind "<seq>.<first>" of the slot before, which does not hold this one: '/' < digits < 'z'.
         Some(before) => child(root, &format!("log/{:020}/{before:020}.z", slot.epoch.0)),
     }

@@ -29,6 +29,8 @@ pub struct Reader {
     /// The boundary after what was given.
     position: Position,
     listed: bool,
+    /// Whether the end is held against the floor.
+    checks_floor: bool,
 }
 
 impl Reader {
@@ -36,7 +38,12 @@ impl Reader {
     #[must_use]
     pub fn new(site: &Site, from: Position) -> Self {
         let site = Arc::new(site.clone());
-        Self { walker: Walker::new(&site, from), position: from, listed: false }
+        Self { walker: Walker::new(&site, from), position: from, listed: false, checks_floor: true }
+    }
+
+    /// The same, but its end may be where the floor left it behind: its owner looks after the floor.
+    pub(crate) fn unchecked(site: &Site, from: Position) -> Self {
+        Self { checks_floor: false, ..Self::new(site, from) }
     }
 
     /// Reads on, up to and including commit `to`, in batches of whole records; an empty batch is the end of the
@@ -104,28 +111,40 @@ impl Reader {
 
     /// The next records; empty at the end.
     pub(crate) async fn pieces(&mut self) -> Result<Vec<Piece>, LogError> {
-        let mut fresh = false;
+        let mut suspect = None;
         for _ in 0..ATTEMPTS_MAX {
-            if !self.listed {
+            let fresh = !self.listed;
+            if fresh {
                 self.walker.list().await?;
-                (self.listed, fresh) = (true, true);
+                self.listed = true;
             }
             let before = self.walker.position;
-            let met = self.walker.advance().await;
-            match met {
+            match self.walker.advance().await {
                 Ok(Met::Pieces(pieces)) => {
                     if !self.is_superseded_fence(&pieces).await? {
                         return Ok(pieces);
                     }
                 }
+                Ok(Met::End) if self.walker.seal().is_some() => return Ok(Vec::new()),
                 // The listing is at its end; one made now may go on.
-                Ok(Met::End) if !fresh && self.walker.seal().is_none() => {}
-                Ok(Met::End) => return self.end().await,
+                Ok(Met::End) if !fresh => {}
+                Ok(Met::End) => {
+                    if !self.checks_floor || suspect.is_none() && !self.is_behind(before.lsn).await? {
+                        // The next call lists again: a later end may be further on.
+                        self.listed = false;
+                        return Ok(Vec::new());
+                    }
+                    // The floor is beyond. Perhaps it came there just now, with what this LIST did not see.
+                    if suspect == Some(before.lsn) {
+                        break;
+                    }
+                    suspect = Some(before.lsn);
+                }
                 Ok(Met::Vanished(_)) => {}
                 // What a superseded opener left behind does not fit; a newer LIST shows what holds the place.
                 Err(LogError::Corrupt { .. }) if !fresh => {}
                 Err(error @ LogError::Corrupt { .. }) => {
-                    self.expired(self.walker.position.lsn).await?;
+                    self.expired(before.lsn).await?;
                     return Err(error);
                 }
                 Err(error) => return Err(error),
@@ -137,13 +156,9 @@ impl Reader {
         Err(LogError::Missing { object })
     }
 
-    async fn end(&mut self) -> Result<Vec<Piece>, LogError> {
-        if self.walker.seal().is_none() {
-            self.expired(self.walker.position.lsn).await?;
-        }
-        // The next call lists again: a later end may be further on.
-        self.listed = false;
-        Ok(Vec::new())
+    /// Whether the floor has passed this commit.
+    async fn is_behind(&self, lsn: Lsn) -> Result<bool, LogError> {
+        Ok(self.walker.site.register.load().await?.state.floor.lsn > lsn)
     }
 
     /// [`LogError::Expired`], if the floor has passed this commit and nothing is left to go on with.
@@ -160,7 +175,7 @@ impl Reader {
     async fn is_superseded_fence(&self, pieces: &[Piece]) -> Result<bool, LogError> {
         match pieces.last() {
             Some(Piece { step: Step::Fence, name: LogName::Slot(slot), .. }) => {
-                let listing = Listing::load(&self.walker.site, *slot).await?;
+                let listing = Listing::load_epoch(&self.walker.site, *slot).await?;
                 Ok(listing.merged_over(*slot).is_some())
             }
             _ => Ok(false),

@@ -42,9 +42,13 @@ pub async fn recover(site: &Site) -> Result<Recovered, LogError> {
     let mut attempts = site.options.open_attempts.max(1);
     loop {
         attempts -= 1;
-        match Walk::begin(&site).await {
+        let walked = match Walk::begin(&site).await {
+            Ok(walk) => walk.confirm_reading().await,
+            Err(error) => Err(error),
+        };
+        match walked {
             Err(LogError::Superseded) if attempts > 0 => {}
-            other => return Ok(other?.finish()),
+            walked => return Ok(walked?.finish()),
         }
     }
 }
@@ -110,6 +114,17 @@ impl Walk {
         }
         self.boundaries.push(piece.after);
         Ok(())
+    }
+
+    /// Nobody else checks what a walk that only reads has found: if it went over a fence, it counts only if the floor
+    /// is where it was. Otherwise the fence may be a superseded opener's, in a place that was emptied meanwhile.
+    async fn confirm_reading(self) -> Result<Self, LogError> {
+        let floor = self.loaded.state.floor;
+        let crossed = self.walker.position.slot.epoch > floor.slot.epoch;
+        if crossed && self.walker.site.register.load().await?.state.floor != floor {
+            return Err(LogError::Superseded);
+        }
+        Ok(self)
     }
 
     /// [`LogError::Superseded`] if the branch record has changed since, otherwise `error`.

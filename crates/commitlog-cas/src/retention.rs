@@ -72,6 +72,19 @@ pub async fn raise(site: &Site, raise: Raise) -> Result<LogState, LogError> {
     }
 }
 
+/// The later of two positions. A later slot with an earlier commit was found by a walk that a superseded opener's fence
+/// led astray: history never goes back.
+fn newer(new: Option<Position>, old: Position) -> Result<Position, LogError> {
+    match new {
+        Some(new) if new.slot > old.slot && new.lsn < old.lsn => {
+            let (new, old) = (new.lsn, old.lsn);
+            Err(LogError::invalid(format!("a position after commit {new}, behind one after commit {old}")))
+        }
+        Some(new) if new.slot > old.slot => Ok(new),
+        _ => Ok(old),
+    }
+}
+
 /// Commits that a pin keeps although they are below the horizon: `first` to `last`, both included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pinned {
@@ -105,8 +118,9 @@ pub async fn collect(site: &Site, pinned: &[Pinned]) -> Result<Collected, LogErr
     names.sort_unstable_by_key(|name| name.last());
     let mut collected = Collected::default();
     let mut kept_parts = BTreeSet::new();
-    let mut judged =
-        stream::iter(names).map(|name| judge(site, name, pinned)).buffered(site.options.reads_at_once.max(1));
+    let mut judged = stream::iter(names)
+        .map(|name| judge(site, name, horizon.lsn, pinned))
+        .buffered(site.options.reads_at_once.max(1));
     while let Some(verdict) = judged.try_next().await? {
         match verdict {
             Judged::Stays => {}
@@ -138,7 +152,12 @@ enum Judged {
     Goes(Path, Vec<(Epoch, u64)>),
 }
 
-fn judge<'a>(site: &'a Site, name: LogName, pinned: &'a [Pinned]) -> BoxFuture<'a, Result<Judged, LogError>> {
+fn judge<'a>(
+    site: &'a Site,
+    name: LogName,
+    horizon: Lsn,
+    pinned: &'a [Pinned],
+) -> BoxFuture<'a, Result<Judged, LogError>> {
     async move {
         let path = name.path(&site.root);
         let object = path.to_string();
@@ -150,7 +169,8 @@ fn judge<'a>(site: &'a Site, name: LogName, pinned: &'a [Pinned]) -> BoxFuture<'
             let expected = format!("slot {} of this log", name.last());
             return Err(LogError::corrupt(&object, expected, header.slot));
         }
-        if !matches!(header.kind, Kind::Commits | Kind::Merged) {
+        // A void record may have a later number than the horizon; it goes when the horizon has passed that.
+        if !matches!(header.kind, Kind::Commits | Kind::Merged) || header.last > horizon {
             return Ok(Judged::Stays);
         }
         let parts = if header.has_parts { parts_of(site, &path).await? } else { Vec::new() };

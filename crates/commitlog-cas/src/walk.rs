@@ -47,6 +47,15 @@ impl Listing {
         .boxed()
     }
 
+    /// The same, of this epoch alone.
+    pub(crate) async fn load_epoch(site: &Site, from: Slot) -> Result<Self, LogError> {
+        let after = name::list_after(&site.root, from);
+        let parse = |path: &_| LogName::parse(&site.root, path);
+        let names =
+            requests::list(site, &name::epoch_folder(&site.root, from.epoch), Some(&after), parse).await?;
+        Ok(Self::of(names))
+    }
+
     pub(crate) fn of(names: Vec<LogName>) -> Self {
         let mut listing = Self::default();
         let mut merged = Vec::new();
