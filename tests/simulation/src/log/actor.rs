@@ -174,16 +174,16 @@ impl Actor {
         match self.site.register.load().await {
             Ok(loaded) => Some(loaded),
             Err(error) => {
-                self.excuse(&error, None, doing);
+                self.excuse(&error, doing);
                 None
             }
         }
     }
 
     /// Hands an error to the oracle.
-    pub fn excuse(&self, error: &LogError, at: Option<twill_types::Lsn>, doing: &str) {
+    pub fn excuse(&self, error: &LogError, doing: &str) {
         self.note("error", doing, 0);
-        self.oracle().excuse(error, at, &self.witness(doing));
+        self.oracle().excuse(error, &self.witness(doing));
     }
 }
 

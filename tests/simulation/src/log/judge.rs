@@ -56,7 +56,7 @@ async fn open_in_time(actor: &Actor) -> Result<Option<Opened>, String> {
             Err(LogError::Sealed { .. }) if actor.oracle().may_be_sealed() => return Ok(None),
             Err(error) => error,
         };
-        actor.excuse(&error, None, "the judge's opening");
+        actor.excuse(&error, "the judge's opening");
         if actor.process.now() - started > PATIENCE {
             return Err(format!("not open {} s after the last fault: {error}", PATIENCE.as_secs()));
         }
@@ -70,7 +70,7 @@ async fn read_everything(actor: &Actor) -> Result<(), String> {
     let due = actor.oracle().begin_reading();
     let end = read_on(actor, horizon, Lsn::new(u64::MAX - 1), "the judge's reading")
         .await
-        .ok_or("the judge cannot read what is retained")?;
+        .map_err(|error| format!("the judge cannot read what is retained: {error}"))?;
     actor.oracle().end_reading(end.lsn, due, "the judge's reading");
     actor.oracle().check_gapless(horizon.lsn.get());
     follow_from(actor, loaded.state.floor, due).await

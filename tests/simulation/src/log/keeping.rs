@@ -10,9 +10,9 @@
 use futures_util::TryStreamExt;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
-use twill_commitlog_cas::Position;
 use twill_commitlog_cas::merge::merge as merge_log;
 use twill_commitlog_cas::retention::{Pinned, Raise, collect as collect_log, raise};
+use twill_commitlog_cas::{LogError, Position};
 use twill_types::Lsn;
 use twill_types::seeded::Chance;
 
@@ -40,7 +40,7 @@ pub(super) async fn collect(actor: &Actor, chance: &mut Chance) {
     actor.note("raise horizon", "", horizon.lsn.get());
     match raise(&actor.site, Raise { floor: None, horizon: Some(horizon) }).await {
         Ok(_) => actor.oracle().count(|tally| tally.raises += 1),
-        Err(error) => return actor.excuse(&error, None, "raising the horizon"),
+        Err(error) => return actor.excuse(&error, "raising the horizon"),
     }
     let Ok(pinned) = list_pins(actor).await else { return };
     let pinned = if actor.cast.sabotage == Sabotage::PinsIgnored { Vec::new() } else { pinned };
@@ -49,7 +49,7 @@ pub(super) async fn collect(actor: &Actor, chance: &mut Chance) {
             actor.note("collected", "", collected.records);
             actor.oracle().count(|tally| tally.collected += collected.records + collected.parts);
         }
-        Err(error) => actor.excuse(&error, None, "collecting"),
+        Err(error) => actor.excuse(&error, "collecting"),
     }
 }
 
@@ -87,7 +87,7 @@ pub(super) async fn merge(actor: &Actor, chance: &mut Chance) {
                 actor.oracle().count(|tally| tally.merged += merged.records);
                 from = merged.next;
             }
-            Err(error) => return actor.excuse(&error, Some(from.lsn), "merging"),
+            Err(error) => return actor.excuse(&error, "merging"),
         }
     }
 }
@@ -128,12 +128,15 @@ async fn read_pinned(actor: &Actor, chance: &mut Chance, from: Position, pinned:
             }
             Ok(commits) => {
                 actor.oracle().read(before, &commits, &witness);
-                read_on(actor, reader.position(), pinned.last, &witness).await;
+                let rest = read_on(actor, reader.position(), pinned.last, &witness).await;
+                if let Err(error @ LogError::Expired { .. }) = rest {
+                    actor.oracle().accuse(format!("{witness}: {error}"));
+                }
             }
-            Err(error @ twill_commitlog_cas::LogError::Expired { .. }) => {
+            Err(error @ LogError::Expired { .. }) => {
                 actor.oracle().accuse(format!("{witness}: {error}"));
             }
-            Err(error) => actor.excuse(&error, None, "reading pinned commits"),
+            Err(error) => actor.excuse(&error, "reading pinned commits"),
         }
     }
     actor.oracle().count(|tally| tally.pins += 1);

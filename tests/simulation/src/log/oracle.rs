@@ -474,14 +474,14 @@ impl Oracle {
         (books.floor_tried, books.horizon_tried)
     }
 
-    /// Whether an error may be told to whoever is at commit `at`.
-    pub fn excuse(&self, error: &LogError, at: Option<Lsn>, witness: &str) {
+    /// Whether an error may be told to anybody now.
+    pub fn excuse(&self, error: &LogError, witness: &str) {
         let mut books = self.books();
-        if let LogError::Expired { .. } = error {
+        if let LogError::Expired { lsn, .. } = error {
             books.tally.expired += 1;
-            if at.is_none_or(|at| at.get() >= books.floor_tried) {
+            if lsn.get() >= books.floor_tried {
                 let floor = books.floor_tried;
-                books.breach(format!("{witness}: at {at:?}, no floor was raised beyond {floor}: {error}"));
+                books.breach(format!("{witness}: no floor was raised beyond commit {floor}: {error}"));
             }
             return;
         }

@@ -38,9 +38,9 @@ pub(super) async fn follow(actor: &Actor, chance: &mut Chance) {
                 actor.remember_position(follower.position());
             }
             Err(error @ (LogError::Expired { .. } | LogError::Sealed { .. })) => {
-                return actor.excuse(&error, Some(follower.position().lsn), "following");
+                return actor.excuse(&error, "following");
             }
-            Err(error) => actor.excuse(&error, Some(follower.position().lsn), "following"),
+            Err(error) => actor.excuse(&error, "following"),
         }
         actor.pause(chance).await;
     }
@@ -75,29 +75,34 @@ pub(super) async fn read(actor: &Actor, chance: &mut Chance) {
     let due = actor.oracle().begin_reading();
     let Some(from) = starting_point(actor, chance).await else { return };
     let witness = actor.witness("reading");
-    if let Some(end) = read_on(actor, from, Lsn::new(u64::MAX - 1), &witness).await {
+    if let Ok(end) = read_on(actor, from, Lsn::new(u64::MAX - 1), &witness).await {
         actor.oracle().end_reading(end.lsn, due, &witness);
         actor.note("read", "", end.lsn.get());
     }
 }
 
-/// Reads from `from` to the end, or to commit `to`; the boundary it came to, if nothing refused.
-pub(super) async fn read_on(actor: &Actor, from: Position, to: Lsn, witness: &str) -> Option<Position> {
+/// Reads from `from` to the end, or to commit `to`; the boundary it came to, or the error, which the oracle has seen.
+pub(super) async fn read_on(
+    actor: &Actor,
+    from: Position,
+    to: Lsn,
+    witness: &str,
+) -> Result<Position, LogError> {
     let mut reader = Reader::new(&actor.site, from);
     loop {
         let before = reader.position();
         match reader.next(to).await {
-            Ok(commits) if commits.is_empty() => return Some(reader.position()),
+            Ok(commits) if commits.is_empty() => return Ok(reader.position()),
             Ok(commits) => {
                 let end = commits.last().map_or(before.lsn, |commit| commit.lsn);
                 actor.oracle().read(before.lsn, &commits, witness);
                 if end >= to {
-                    return Some(reader.position());
+                    return Ok(reader.position());
                 }
             }
             Err(error) => {
-                actor.excuse(&error, Some(before.lsn), "reading");
-                return None;
+                actor.excuse(&error, "reading");
+                return Err(error);
             }
         }
     }
@@ -117,6 +122,6 @@ pub(super) async fn recover(actor: &Actor, _: &mut Chance) {
             }
             actor.remember_position(recovered.end);
         }
-        Err(error) => actor.excuse(&error, None, "recovering"),
+        Err(error) => actor.excuse(&error, "recovering"),
     }
 }

@@ -76,7 +76,7 @@ pub(super) async fn open(actor: &Actor, chance: &mut Chance) -> Option<Opened> {
         }
         Err(error) => {
             actor.oracle().count(|tally| tally.openings_failed += 1);
-            actor.excuse(&error, None, "opening");
+            actor.excuse(&error, "opening");
             None
         }
     }
@@ -161,9 +161,15 @@ impl Session<'_> {
         }
         self.actor.oracle().raising(Some(position), None);
         self.actor.note("raise floor", "", position.lsn.get());
-        match raise(&self.actor.site, Raise { floor: Some(position), horizon: None }).await {
+        let higher = Raise { floor: Some(position), horizon: None };
+        let raised = if chance.percent(50) {
+            self.log.raise(higher).await
+        } else {
+            raise(&self.actor.site, higher).await
+        };
+        match raised {
             Ok(_) => self.actor.oracle().count(|tally| tally.raises += 1),
-            Err(error) => self.actor.excuse(&error, None, "raising the floor"),
+            Err(error) => self.actor.excuse(&error, "raising the floor"),
         }
     }
 
@@ -183,7 +189,7 @@ impl Session<'_> {
         self.actor.note("verdict", "", receipt.id.lsn.get());
         match answer {
             Ok(verdict) => self.actor.oracle().verdict(receipt, from, verdict, &witness),
-            Err(error) => self.actor.excuse(&error, Some(receipt.id.lsn), "verdict"),
+            Err(error) => self.actor.excuse(&error, "verdict"),
         }
     }
 
@@ -193,14 +199,14 @@ impl Session<'_> {
         let last = self.log.appended_lsn();
         match self.log.seal(None).await {
             Ok(()) => self.actor.oracle().sealed(last),
-            Err(error) => self.actor.excuse(&error, None, "sealing"),
+            Err(error) => self.actor.excuse(&error, "sealing"),
         }
     }
 
     async fn close(&self) {
         self.actor.note("close", "", self.log.appended_lsn().get());
         if let Err(error) = self.log.close().await {
-            self.actor.excuse(&error, None, "closing");
+            self.actor.excuse(&error, "closing");
         }
     }
 

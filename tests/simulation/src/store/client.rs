@@ -200,6 +200,7 @@ impl Client {
                 verb,
                 number,
                 refused: journey.refused,
+                turned_away: Arc::default(),
                 apply: Arc::new(Mutex::new(apply)),
                 mailbox: mailbox.clone(),
             };
@@ -220,6 +221,8 @@ struct Arrival<T, A> {
     verb: Verb,
     number: usize,
     refused: Option<(u16, bool)>,
+    /// How the first arrival was turned away, and so is every other: who is told 403 is told the truth.
+    turned_away: Arc<Mutex<Option<u16>>>,
     apply: Arc<Mutex<A>>,
     mailbox: Mailbox<T>,
 }
@@ -228,6 +231,7 @@ impl<T, A> Clone for Arrival<T, A> {
     fn clone(&self) -> Self {
         Self {
             client: self.client.clone(),
+            turned_away: self.turned_away.clone(),
             apply: self.apply.clone(),
             mailbox: self.mailbox.clone(),
             ..*self
@@ -260,7 +264,13 @@ where
         let outcome = {
             let mut state = self.client.bucket.state();
             let State { shelf, chance, history, .. } = &mut *state;
-            let outcome = match (refused_by(outage, self.verb, chance), self.refused) {
+            let turned_away = {
+                let mut before = lock(&self.turned_away);
+                let now = refused_by(outage, self.verb, chance);
+                *before = before.or(if again { None } else { now });
+                before.or(now)
+            };
+            let outcome = match (turned_away, self.refused) {
                 (Some(status), _) => Err(Refusal::Status(status)),
                 (None, Some((status, applied))) => {
                     if applied {
