@@ -255,6 +255,18 @@ impl Session {
         Some(base)
     }
 
+    /// The snapshot, or a newer one of the same storage that this call has read or made. A call never goes back: a
+    /// statement that meets a schema that is appended and not durable yet compiles itself again, and must find it again.
+    pub(crate) fn not_before(&self, opened: &Opened, durable: Snapshot) -> Snapshot {
+        let state = self.state();
+        let seen = state.provisional.iter().filter(|seen| seen.opened.key == opened.key);
+        seen.map(|seen| &seen.snapshot)
+            .filter(|seen| seen.lsn() > durable.lsn())
+            .max_by_key(|seen| seen.lsn())
+            .cloned()
+            .unwrap_or(durable)
+    }
+
     pub(crate) fn take_reserved(&self, opened: &Opened) -> Option<WriteTicket> {
         let mut state = self.state();
         let position = state.reserved.iter().position(|(key, _)| *key == opened.key)?;

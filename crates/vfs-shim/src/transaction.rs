@@ -60,13 +60,13 @@ impl Transaction {
         &self.opened
     }
 
-    /// Pins a snapshot: the newest appended one if the writer slot is reserved, else the newest durable one. Returns
-    /// whether libSQL's page cache must be reset.
+    /// Pins a snapshot: the newest appended one if the writer slot is reserved, else the newest durable one, or one that
+    /// this call has seen already and settles later. Returns whether libSQL's page cache must be reset.
     pub(crate) fn begin_read(&mut self) -> Result<bool, StorageError> {
         self.end_read();
         let snapshot = match self.session.reserved_base(&self.opened) {
             Some(base) => base,
-            None => self.opened.storage.snapshot()?,
+            None => self.session.not_before(&self.opened, self.opened.storage.snapshot()?),
         };
         let changed = self.cached != Some(snapshot.id());
         self.cached = Some(snapshot.id());

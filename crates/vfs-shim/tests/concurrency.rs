@@ -160,6 +160,26 @@ fn settling_later_moves_the_wait_and_its_outcome_out_of_the_statement() {
 }
 
 #[test]
+fn settling_later_a_statement_meets_a_schema_that_is_not_durable_yet() {
+    let (gate, _storage) = gated("schema-later");
+    let one = connect("schema-later");
+    assert_eq!(one.rows("SELECT count(*) FROM t"), "0");
+    gate.set(true);
+    std::thread::scope(|scope| {
+        scope.spawn(|| connect("schema-later").run("CREATE TABLE u(y)"));
+        gate.wait_until_persisting();
+        one.session.prelock(&["main"]).unwrap();
+        // Compiled for the schema before; it compiles itself again, for the one that was appended.
+        let (code, newest) = one.session.settling_later(|| one.code("INSERT INTO t VALUES (5)"));
+        gate.set(false);
+        assert_eq!(code, 0);
+        assert_eq!(newest.unwrap().1.lsn(), Lsn::new(3));
+        one.session.settle().unwrap();
+    });
+    assert_eq!(one.rows("SELECT a FROM t"), "5");
+}
+
+#[test]
 fn a_write_that_changes_nothing_waits_for_what_it_read() {
     let (gate, _storage) = gated("no-commit");
     gate.set(true);
