@@ -68,7 +68,7 @@ fn an_interrupted_import_of_a_script_leaves_nothing() {
 
 #[test]
 fn an_interrupted_import_of_rows_or_export_leaves_all_or_nothing() {
-    const ROWS: usize = 60_000;
+    const ROWS: usize = 150_000;
     let bench = Bench::new();
     let rows: String = (0..ROWS).map(|row| format!("{row},some text of row {row}\n")).collect();
     bench.write("big.csv", format!("id,text\n{rows}"));
