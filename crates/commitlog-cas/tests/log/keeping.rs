@@ -194,6 +194,19 @@ fn rule_9_the_record_is_raised_before_anything_is_deleted_and_fences_and_seals_s
 }
 
 #[test]
+fn rule_9_a_position_that_goes_back_is_refused() {
+    // As a walk finds it that went over a superseded opener's fence: a later epoch, an earlier commit.
+    let (world, log) = grown();
+    let floor = world.state().floor;
+    let astray = Position { slot: log.durable_position().slot.next_epoch(), lsn: Lsn::new(5), ..floor };
+    for raised in [Raise { floor: Some(astray), horizon: None }, Raise { floor: None, horizon: Some(astray) }]
+    {
+        assert!(matches!(world.run(raise(&world.site(), raised)), Err(LogError::Invalid { .. })));
+    }
+    assert_eq!(world.state().floor, floor);
+}
+
+#[test]
 fn rule_14_what_a_pin_keeps_stays_and_goes_with_the_pin() {
     let (world, log) = grown();
     merge_all(&world);
