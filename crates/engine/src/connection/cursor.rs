@@ -173,7 +173,6 @@ impl Cursor {
         let inner = Arc::clone(&self.inner);
         let mut state = inner.enter()?;
         let total_before = crate::ffi::total_changes(&state.sqlite);
-        self.position = Position::Idle;
         let outcome = match self.rewound(&state, values) {
             Ok(()) => self.run(&inner, &mut state, sink),
             Err(error) => Err(error),
