@@ -78,7 +78,7 @@ const PROFILES: &[Profile] = &[
         title: "constant 25 ms",
         pairs: 250,
         appenders: &[1, 2, 4, 8, 16, 32, 64, 128, 256],
-        group_ms: 3000,
+        group_ms: 2500,
         group_p50_max: Some(1.15),
     },
     Profile {
@@ -92,9 +92,9 @@ const PROFILES: &[Profile] = &[
     Profile {
         name: "s3-standard-cross-region",
         title: "S3 Standard, another region",
-        pairs: 200,
+        pairs: 150,
         appenders: &[1, 16, 64, 256],
-        group_ms: 6000,
+        group_ms: 5000,
         group_p50_max: None,
     },
     Profile {

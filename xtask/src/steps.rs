@@ -69,6 +69,9 @@ const STEPS: &[Step] = &[
 const USED_BY_TESTS: &[(&str, &str)] = &[
     ("valgrind", "the C programs ran without a memory checker"),
     ("sqlite3", "stock SQLite's shell was not asked for its opinion of our files"),
+    ("go", "the test object store was not judged beside MinIO, which go builds"),
+    ("python3", "the test object store was not judged beside moto"),
+    ("ip", "no writer was cut off in a network namespace, which needs root besides"),
 ];
 
 /// Runs every step that `options` ask for.

@@ -12,8 +12,8 @@ use super::single::commit;
 use super::{Amount, Profile, Times};
 use crate::stage::Stage;
 
-/// Raw PUTs, one after another, are timed for so long a part of each measurement.
-const RAW_SHARE: u32 = 2;
+/// Raw PUTs, one after another, are timed for one part in so many of each measurement.
+const RAW_SHARE: u32 = 4;
 
 /// So much of a measurement passes before it counts.
 const WARM_UP: Duration = Duration::from_millis(300);

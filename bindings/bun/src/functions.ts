@@ -69,6 +69,8 @@ interface Aggregate {
   wide: boolean;
   options: AggregateOptions<unknown>;
   groups: Map<number, unknown>;
+  /** Groups that are windows: each row had its value, and nobody asks for one at the end. */
+  windows: Set<number>;
 }
 
 interface UpdateHooks {
@@ -195,7 +197,8 @@ function makeCallbacks() {
     value: new JSCallback(
       (context: number, group: number, call: number) =>
         guarded(context, call, (entry) => {
-          if (entry.kind !== "aggregate" || entry.connection.failed || call == 0) return;
+          if (entry.kind !== "aggregate" || entry.connection.failed) return;
+          entry.windows.add(group);
           answerCall(call, conclude(entry, group), entry);
         }),
       { args: [n, n, n], returns: nothing },
@@ -205,10 +208,10 @@ function makeCallbacks() {
         guarded(context, call, (entry) => {
           if (entry.kind !== "aggregate") return;
           try {
-            // Without a call nobody waits for the answer: the statement failed, or was reset.
-            if (call != 0 && !entry.connection.failed) answerCall(call, conclude(entry, group), entry);
+            if (!entry.connection.failed && !entry.windows.has(group)) answerCall(call, conclude(entry, group), entry);
           } finally {
             entry.groups.delete(group);
+            entry.windows.delete(group);
           }
         }),
       { args: [n, n, n], returns: nothing },
@@ -323,7 +326,7 @@ export function defineAggregate(connection: () => Connection, name: unknown, opt
   const bytes = checkedName(name);
   const { start: initial } = options as AggregateOptions<unknown>;
   const settings = { start: initial, step, inverse, result: finish } as AggregateOptions<unknown>;
-  const context = register({ kind: "aggregate", connection: owner, name, wide, options: settings, groups: new Map() }) as Pointer;
+  const context = register({ kind: "aggregate", connection: owner, name, wide, options: settings, groups: new Map(), windows: new Set() }) as Pointer;
   const { step: s, inverse: i, value: v, last: l } = ready();
   const room = place.bytes.length;
   const code =

@@ -124,7 +124,7 @@ test("parameters are found as SQLite finds them", () => {
   const db = new Database(":memory:");
   db.run("CREATE TABLE t(a, b)");
   for (const text of [
-    "SELECT 1", "SELECT ?", "SELECT ?, ?", "SELECT ?3, ?", "SELECT ?1, ?1, ?", "SELECT :a, @a, $a, :a", "SELECT '?', \"?\", `?`, ?",
+    "SELECT 1", "SELECT ?", "SELECT ?, ?", "SELECT ?3, ?", "SELECT ?1, ?1, ?", "SELECT :a, @a, $a, :a", "SELECT '?', \"?\", ?",
     "SELECT 'it''s ?', ?", "SELECT ? -- ?\n, ?", "SELECT /* ? :a */ ?", "SELECT $a::b(c), $a", "SELECT :é", "SELECT a, [b] FROM t WHERE [a] = ?",
     "SELECT ?2, :x, ?", "SELECT x'00', ?", "SELECT 1e5, ?", "SELECT $1, ?1", "SELECT ?10", "SELECT '{\"a\":1}' ->> '$.a', ?", "SELECT 1;", "SELECT ?; -- end",
     "SELECT a AS a1 FROM t WHERE a=:v1 AND b=:v_2;", "SELECT '\n?' || ?",
@@ -275,8 +275,7 @@ describe("signals", () => {
     const long = db.transaction(async (tx) => { await tx.run("INSERT INTO t(b) VALUES ('gone')"); await tx.query(FOREVER); }, { signal: controller.signal });
     const behind = db.query("SELECT 1", [], { signal: controller.signal });
     setTimeout(() => controller.abort(new Error("enough")), 20);
-    expect(await rejected(long)).toBe("Error: enough");
-    expect(await rejected(behind)).toBe("Error: enough");
+    expect(await Promise.all([rejected(long), rejected(behind)])).toEqual(["Error: enough", "Error: enough"]);
     expect(await db.values("SELECT count(*) FROM t")).toEqual([[2]]);
   });
 });

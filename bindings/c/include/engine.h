@@ -313,6 +313,11 @@ typedef int32_t (*engine_commit_hook)(void *context);
 typedef void (*engine_rollback_hook)(void *context);
 
 /*
+ A mailbox, or 0 for none. Numbers are as those of engine_handle.
+ */
+typedef uintptr_t engine_mailbox;
+
+/*
  What went wrong last.
  */
 typedef struct {
@@ -651,6 +656,26 @@ int32_t engine_create_aggregate(engine_handle handle,
                                 uintptr_t place_bytes);
 
 /*
+ Adds a window function, which is an aggregate function too. `inverse` is a step of a row that leaves the window;
+ `value` answers for the window as it is, which goes on. See engine_create_aggregate.
+
+ # Safety
+ As for engine_create_function, of `step`, `inverse`, `value` and `last`.
+ */
+int32_t engine_create_window(engine_handle handle,
+                             const char *name,
+                             int32_t arguments,
+                             uint32_t flags,
+                             engine_aggregate_step step,
+                             engine_aggregate_step inverse,
+                             engine_aggregate_final value,
+                             engine_aggregate_final last,
+                             void *context,
+                             engine_release release,
+                             uint8_t *place,
+                             uintptr_t place_bytes);
+
+/*
  Removes a function that was added with this number of arguments. Returns ENGINE_OK or a code.
 
  # Safety
@@ -767,6 +792,67 @@ uint8_t *engine_serialize(engine_handle handle,
 engine_handle engine_deserialize(const uint8_t *image,
                                  uintptr_t length,
                                  uint32_t flags);
+
+/*
+ Makes a mailbox: completions of requests wait in it for one reader, who is woken by a byte on a socket. `*reader`
+ becomes the socket's descriptor (non-blocking, closed on exec), which is the caller's, to be read from and closed. After
+ each byte take completions until there are none. Returns 0 on failure: engine_failure_of(0, ...) says why.
+
+ # Safety
+ `reader` points to an int.
+ */
+engine_mailbox engine_mailbox_new(int32_t *reader);
+
+/*
+ Takes at most `pairs` completions: for each the connection's handle and the request. Returns how many, 0 if there are
+ none, -1 on failure.
+
+ # Safety
+ `out` points to `2 * pairs` writable numbers of 64 bits.
+ */
+int32_t engine_mailbox_take(engine_mailbox mailbox,
+                            uint64_t *out,
+                            uintptr_t pairs);
+
+/*
+ As engine_async_open, with completions that go to a mailbox. Several connections may share one.
+
+ # Safety
+ `url` points to `length` readable bytes.
+ */
+engine_handle engine_async_open_mailbox(const char *url,
+                                        uintptr_t length,
+                                        uint32_t flags,
+                                        engine_mailbox mailbox);
+
+/*
+ As engine_async_start, with completions that go to a mailbox.
+ */
+int32_t engine_async_start_mailbox(engine_handle handle, engine_mailbox mailbox);
+
+/*
+ Ends a mailbox. As the other `_drop` functions it has the signature of a deallocator of JavaScriptCore, and may be
+ called from any thread at any moment; `number` is the number of what ends, and one that names nothing is ignored.
+ */
+void engine_mailbox_drop(void *_unused,
+                         void *number);
+
+/*
+ Finalizes a statement, now or when the call that runs is over.
+ */
+void engine_statement_drop(void *_unused, void *number);
+
+/*
+ Closes a connection on a thread of the library: what runs is interrupted, and an open transaction rolled back.
+ */
+void engine_connection_drop(void *_unused,
+                            void *number);
+
+/*
+ 65536 bytes that stay as long as the process and that nobody uses: buffers over them, with a `_drop` function as their
+ deallocator, let a collector end connections and statements.
+ */
+void *engine_anchor(void);
 
 /*
  Opens a database as engine_open does. `url` is `length` bytes of UTF-8. `flags`: 0, which leaves it to the URL and
@@ -1591,6 +1677,67 @@ int32_t engine_token_cancel(engine_token token);
 int32_t engine_token_free(engine_token token);
 
 /*
+ Makes a mailbox: completions of requests wait in it for one reader, who is woken by a byte on a socket. `*reader`
+ becomes the socket's descriptor (non-blocking, closed on exec), which is the caller's, to be read from and closed. After
+ each byte take completions until there are none. Returns 0 on failure: engine_failure_of(0, ...) says why.
+
+ # Safety
+ `reader` points to an int.
+ */
+engine_mailbox engine_mailbox_new(int32_t *reader);
+
+/*
+ Takes at most `pairs` completions: for each the connection's handle and the request. Returns how many, 0 if there are
+ none, -1 on failure.
+
+ # Safety
+ `out` points to `2 * pairs` writable numbers of 64 bits.
+ */
+int32_t engine_mailbox_take(engine_mailbox mailbox,
+                            uint64_t *out,
+                            uintptr_t pairs);
+
+/*
+ As engine_async_open, with completions that go to a mailbox. Several connections may share one.
+
+ # Safety
+ `url` points to `length` readable bytes.
+ */
+engine_handle engine_async_open_mailbox(const char *url,
+                                        uintptr_t length,
+                                        uint32_t flags,
+                                        engine_mailbox mailbox);
+
+/*
+ As engine_async_start, with completions that go to a mailbox.
+ */
+int32_t engine_async_start_mailbox(engine_handle handle, engine_mailbox mailbox);
+
+/*
+ Ends a mailbox. As the other `_drop` functions it has the signature of a deallocator of JavaScriptCore, and may be
+ called from any thread at any moment; `number` is the number of what ends, and one that names nothing is ignored.
+ */
+void engine_mailbox_drop(void *_unused,
+                         void *number);
+
+/*
+ Finalizes a statement, now or when the call that runs is over.
+ */
+void engine_statement_drop(void *_unused, void *number);
+
+/*
+ Closes a connection on a thread of the library: what runs is interrupted, and an open transaction rolled back.
+ */
+void engine_connection_drop(void *_unused,
+                            void *number);
+
+/*
+ 65536 bytes that stay as long as the process and that nobody uses: buffers over them, with a `_drop` function as their
+ deallocator, let a collector end connections and statements.
+ */
+void *engine_anchor(void);
+
+/*
  Adds a SQL function, or replaces one of the same name and number of arguments; `arguments` of -1 takes any number.
 
  `flags`: ENGINE_FUNCTION_DETERMINISTIC, _DIRECTONLY, _INNOCUOUS, ENGINE_ANY_THREAD. The arguments of a call are written
@@ -1628,6 +1775,26 @@ int32_t engine_create_aggregate(engine_handle handle,
                                 engine_release release,
                                 uint8_t *place,
                                 uintptr_t place_bytes);
+
+/*
+ Adds a window function, which is an aggregate function too. `inverse` is a step of a row that leaves the window;
+ `value` answers for the window as it is, which goes on. See engine_create_aggregate.
+
+ # Safety
+ As for engine_create_function, of `step`, `inverse`, `value` and `last`.
+ */
+int32_t engine_create_window(engine_handle handle,
+                             const char *name,
+                             int32_t arguments,
+                             uint32_t flags,
+                             engine_aggregate_step step,
+                             engine_aggregate_step inverse,
+                             engine_aggregate_final value,
+                             engine_aggregate_final last,
+                             void *context,
+                             engine_release release,
+                             uint8_t *place,
+                             uintptr_t place_bytes);
 
 /*
  Removes a function that was added with this number of arguments. Returns ENGINE_OK or a code.

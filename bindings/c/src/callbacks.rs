@@ -7,7 +7,7 @@
 //! 2. An `engine_call` is good on its thread until its callback returns: another one is an error (`calls`).
 //! 3. A release is called exactly once, after the last call with its context.
 //!
-//! It refuses window functions, and calls of a callback into its own connection.
+//! It refuses calls of a callback into its own connection.
 
 use std::ffi::{c_char, c_void};
 
@@ -95,6 +95,43 @@ pub unsafe extern "C" fn engine_create_aggregate(
                 place,
             )
             .map(|()| ENGINE_OK)
+        })
+    })
+}
+
+/// Adds a window function, which is an aggregate function too. `inverse` is a step of a row that leaves the window;
+/// `value` answers for the window as it is, which goes on. See engine_create_aggregate.
+///
+/// # Safety
+/// As for engine_create_function, of `step`, `inverse`, `value` and `last`.
+#[unsafe(no_mangle)]
+#[expect(
+    clippy::too_many_arguments,
+    reason = "C has no closures: a callback is what it calls, with what and when not any more"
+)]
+pub unsafe extern "C" fn engine_create_window(
+    handle: engine_handle,
+    name: *const c_char,
+    arguments: i32,
+    flags: u32,
+    step: engine_aggregate_step,
+    inverse: engine_aggregate_step,
+    value: engine_aggregate_final,
+    last: engine_aggregate_final,
+    context: *mut c_void,
+    release: engine_release,
+    place: *mut u8,
+    place_bytes: usize,
+) -> i32 {
+    coded(|| {
+        let context = Context::new(context, release, flags);
+        let place = ArgumentPlace::new(place, place_bytes);
+        // SAFETY: the caller promises NULL or a NUL-terminated string.
+        let name = unsafe { borrow(name, "name") };
+        connections::on_connection(handle, |call| {
+            let (rows, answers) = ((step, inverse), (value, last));
+            functions::create_window(call.connection, name?, arguments, flags, rows, answers, context, place)
+                .map(|()| ENGINE_OK)
         })
     })
 }

@@ -9,7 +9,7 @@ use std::cell::RefCell;
 use std::ffi::c_void;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use twill_engine::{Aggregate, Arguments, CellRef, Connection, Error, FunctionOptions, Value};
+use twill_engine::{Aggregate, Arguments, CellRef, Connection, Error, FunctionOptions, Value, Window};
 
 use crate::Refusal;
 use crate::abi::{
@@ -258,6 +258,73 @@ impl Aggregate for Groups {
         called(|call| {
             // SAFETY: the final was promised to be callable with its context until that is released.
             unsafe { last(self.context.pointer(), group.number, call) }
+        })
+    }
+}
+
+/// Adds a window function.
+pub(crate) fn create_window(
+    connection: &Connection,
+    name: &str,
+    arguments: i32,
+    flags: u32,
+    (step, inverse): (engine_aggregate_step, engine_aggregate_step),
+    (value, last): (engine_aggregate_final, engine_aggregate_final),
+    context: Context,
+    place: ArgumentPlace,
+) -> Result<(), Refusal> {
+    if step.is_none() || inverse.is_none() || value.is_none() || last.is_none() {
+        return Err(Refusal::misuse("the window function's step, inverse, value or final is NULL"));
+    }
+    let groups = Windows { groups: Groups { step, last, context, place }, inverse, value };
+    Ok(connection.create_window_function(name, arguments, options(flags)?, groups)?)
+}
+
+struct Windows {
+    groups: Groups,
+    inverse: engine_aggregate_step,
+    value: engine_aggregate_final,
+}
+
+impl Aggregate for Windows {
+    type State = Group;
+
+    fn start(&self) -> Group {
+        self.groups.start()
+    }
+
+    fn step(&self, group: &mut Group, arguments: &Arguments<'_>) -> Result<(), Error> {
+        self.groups.step(group, arguments)
+    }
+
+    fn finish(&self, group: Group) -> Result<Value, Error> {
+        self.groups.finish(group)
+    }
+}
+
+impl Window for Windows {
+    fn inverse(&self, group: &mut Group, arguments: &Arguments<'_>) -> Result<(), Error> {
+        let Groups { context, place, .. } = &self.groups;
+        context.check()?;
+        let Some(inverse) = self.inverse else { return Ok(()) };
+        let outcome = called(|call| {
+            place.with(arguments, |start, length| {
+                // SAFETY: the inverse was promised to be callable with its context until that is released.
+                unsafe { inverse(context.pointer(), group.number, call, start, length) }
+            });
+        });
+        outcome.map(drop)
+    }
+
+    fn value(&self, group: Option<&Group>) -> Result<Value, Error> {
+        let Groups { context, .. } = &self.groups;
+        context.check()?;
+        let Some(value) = self.value else { return Ok(Value::Null) };
+        // A window without rows has a group of its own, which ends here.
+        let Some(group) = group else { return self.groups.finish(self.groups.start()) };
+        called(|call| {
+            // SAFETY: the value was promised to be callable with its context until that is released.
+            unsafe { value(context.pointer(), group.number, call) }
         })
     }
 }

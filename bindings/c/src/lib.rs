@@ -2,7 +2,7 @@
 //!
 //! Three frozen functions, `engine_open`, `engine_query` and `engine_close`, which answer JSON (docs/format/json.md);
 //! beside them prepared statements, whose rows and values are packed memory (docs/format/row-batch.md), asynchronous
-//! requests, callbacks, copies. The doc comments of this file and of `abi`, `settings`, `statements`, `asynchronous`,
+//! requests, callbacks, copies. The doc comments of this file and of `abi`, `settings`, `statements`, `asynchronous`, `mailbox`,
 //! `callbacks` and `copying` become `include/engine.h`; the test `header_is_current` compares.
 //!
 //! Invariants:
@@ -32,6 +32,8 @@ mod copies;
 pub mod copying;
 mod functions;
 mod hooks;
+pub mod mailbox;
+mod mailboxes;
 mod parameters;
 mod prepared;
 mod process;
@@ -46,6 +48,7 @@ pub use abi::*;
 pub use asynchronous::*;
 pub use callbacks::*;
 pub use copying::*;
+pub use mailbox::*;
 pub use settings::*;
 pub use statements::*;
 

@@ -28,6 +28,7 @@ use crate::abi::{ENGINE_DONE, ENGINE_OK, ENGINE_PENDING, engine_completion};
 use crate::batches::{self, Finished, Header, Owned, Writer};
 use crate::connections::{self, Connection, Statement};
 use crate::copies::{self, Progress};
+use crate::mailboxes::Mailbox;
 use crate::parameters::Block;
 use crate::prepared::{Answer, Execution, LIBRARY_BYTES, Room, Values};
 use crate::process::this_thread;
@@ -174,6 +175,7 @@ pub(crate) struct Worker {
 pub(crate) struct Completion {
     callback: engine_completion,
     context: *mut c_void,
+    mailbox: Option<Arc<Mailbox>>,
 }
 
 // SAFETY: whoever registers a completion promises that any thread may call it with its context.
@@ -181,10 +183,17 @@ unsafe impl Send for Completion {}
 
 impl Completion {
     pub(crate) const fn new(callback: engine_completion, context: *mut c_void) -> Self {
-        Self { callback, context }
+        Self { callback, context, mailbox: None }
     }
 
-    fn tell(&self, request: usize) {
+    pub(crate) const fn mailed(mailbox: Arc<Mailbox>) -> Self {
+        Self { callback: None, context: std::ptr::null_mut(), mailbox: Some(mailbox) }
+    }
+
+    fn tell(&self, connection: usize, request: usize) {
+        if let Some(mailbox) = &self.mailbox {
+            mailbox.post(connection, request);
+        }
         if let Some(callback) = self.callback {
             // SAFETY: it was promised to be callable with its context until it is replaced, for which `Worker::replace` and
             // `Worker::stop` take the lock that is held here.
@@ -415,7 +424,7 @@ impl Worker {
             self.done.notify_all();
             let completion = self.completion.lock().unwrap_or_else(PoisonError::into_inner);
             if !self.is_muted.load(Ordering::Acquire) {
-                completion.tell(request);
+                completion.tell(connection.number, request);
             }
         }
         self.desk().has_ended = true;

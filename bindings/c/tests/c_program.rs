@@ -143,6 +143,21 @@ fn leaving() {
 }
 
 #[test]
+fn statements() {
+    check("statements");
+}
+
+#[test]
+fn asynchronous() {
+    check("asynchronous");
+}
+
+#[test]
+fn callbacks() {
+    check("callbacks");
+}
+
+#[test]
 fn unload() {
     check_linked("unload", &[Linked::Loaded]);
 }

@@ -4,12 +4,13 @@
 use std::path::Path;
 
 /// The files with functions and types of the ABI, in the header's order.
-const SOURCES: [&str; 7] = [
+const SOURCES: [&str; 8] = [
     "src/lib.rs",
     "src/abi.rs",
     "src/settings.rs",
     "src/statements.rs",
     "src/asynchronous.rs",
+    "src/mailbox.rs",
     "src/callbacks.rs",
     "src/copying.rs",
 ];

@@ -37,6 +37,7 @@ impl LogName {
     }
 
     /// The first slot the object holds.
+    #[cfg(test)]
     pub(crate) const fn first(self) -> Slot {
         match self {
             Self::Slot(slot) => slot,

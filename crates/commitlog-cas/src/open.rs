@@ -73,7 +73,7 @@ impl Opening {
             width =
                 if walk.walker.position.slot.epoch > epoch { 1 } else { (width * 2).min(FENCES_AT_ONCE_MAX) };
             walk.list().await?;
-            walk.to_end().await?;
+            walk.walk_on().await?;
         };
         site.environment.point(Point::AfterFencePut).await;
         let loaded = walk.loaded.clone();

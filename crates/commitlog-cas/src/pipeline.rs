@@ -136,10 +136,11 @@ impl Pipeline {
             let Some(batch) = self.shared.take(options.part_bytes(), options.record_bytes()) else { break };
             self.launch(batch);
         }
-        if !self.halted && self.window.is_empty() {
-            if let Some(redirect) = self.shared.seal_to_write() {
-                self.launch_seal(redirect);
-            }
+        if !self.halted
+            && self.window.is_empty()
+            && let Some(redirect) = self.shared.seal_to_write()
+        {
+            self.launch_seal(redirect);
         }
     }
 

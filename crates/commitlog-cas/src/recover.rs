@@ -70,14 +70,14 @@ impl Walk {
         let mut walk = Self { loaded, walker, commits: Vec::new(), boundaries: Vec::new() };
         walk.list().await?;
         site.environment.point(Point::AfterList).await;
-        walk.to_end().await?;
+        walk.walk_on().await?;
         // A LIST is not one instant: it may have passed the place of a record before that was created, and seen what
         // came later. One more closes the gap; what is missing then is really not there.
         if walk.walker.seal().is_none()
             && walk.walker.listing().reaches_beyond(walk.walker.position.slot.epoch)
         {
             walk.list().await?;
-            walk.to_end().await?;
+            walk.walk_on().await?;
         }
         Ok(walk)
     }
@@ -87,7 +87,7 @@ impl Walk {
     }
 
     /// Reads on to the first slot that the listing does not have.
-    pub(crate) async fn to_end(&mut self) -> Result<(), LogError> {
+    pub(crate) async fn walk_on(&mut self) -> Result<(), LogError> {
         loop {
             match self.walker.advance().await {
                 Ok(Met::Pieces(pieces)) => {

@@ -47,6 +47,7 @@ pub enum Reply {
 impl Reply {
     /// What `error` means as the answer to `what`.
     #[must_use]
+    #[expect(clippy::wildcard_enum_match_arm, reason = "what is not known is ambiguous")]
     pub fn of(what: &str, error: Error) -> Self {
         let status = status(&error);
         let refused_connection = refused_connection(&error);
@@ -95,10 +96,10 @@ impl Reply {
 
 /// The error of a request that was repeated for `waited_ms` without being settled.
 pub(crate) fn given_up(error: LogError, waited_ms: u64) -> LogError {
-    match error {
-        LogError::Unsettled { what, source, .. } => LogError::Unsettled { what, waited_ms, source },
-        other => other,
+    if let LogError::Unsettled { what, source, .. } = error {
+        return LogError::Unsettled { what, waited_ms, source };
     }
+    error
 }
 
 fn causes(error: &Error) -> impl Iterator<Item = &(dyn std::error::Error + 'static)> {

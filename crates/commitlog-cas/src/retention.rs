@@ -45,10 +45,8 @@ pub async fn raise(site: &Site, raise: Raise) -> Result<LogState, LogError> {
     loop {
         let loaded = site.register.load().await?;
         let old = loaded.state;
-        let newer =
-            |new: Option<Position>, old: Position| new.filter(|new| new.slot > old.slot).unwrap_or(old);
-        let floor = newer(raise.floor, old.floor);
-        let horizon = newer(raise.horizon, old.horizon);
+        let floor = newer(raise.floor, old.floor)?;
+        let horizon = newer(raise.horizon, old.horizon)?;
         if horizon.slot > floor.slot || horizon.lsn > floor.lsn {
             return Err(LogError::invalid(format!(
                 "a horizon at {} beyond the floor at {}",

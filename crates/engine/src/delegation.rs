@@ -248,8 +248,10 @@ impl Delegation {
 
     /// Sends everyone in the queue to wait for the slot themselves.
     fn refuse_all(&self) {
-        let queue = std::mem::take(&mut locked(&self.state).queue);
+        let mut state = locked(&self.state);
+        let queue = std::mem::take(&mut state.queue);
         self.queued.store(0, Ordering::SeqCst);
+        drop(state);
         for job in queue {
             drop(locked(&job.errand).take());
             job.end(Ended::Refused);
@@ -271,7 +273,9 @@ impl Delegation {
         while let Some(job) = self.next_job() {
             self.delegated.fetch_add(1, Ordering::Relaxed);
             let errand = locked(&job.errand).take();
-            let left = errand.and_then(Errand::run).flatten();
+            // A panic ends one statement, whose owner finds nothing done, not the thread that all wait for.
+            let run = || errand.and_then(Errand::run).flatten();
+            let left = std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).unwrap_or_default();
             if left.is_none() {
                 job.end(Ended::Ran);
             } else {
@@ -504,6 +508,16 @@ mod tests {
             });
             assert_eq!(owner.unwrap().join().unwrap().unwrap(), Ended::Refused);
         });
+    }
+
+    #[test]
+    fn a_panic_ends_one_statement_and_not_the_runner() {
+        let delegation = delegation();
+        let cancel = Cancel::new();
+        for body in [|| panic!("of one statement"), || None] {
+            let ended = lend(body, |errand| delegation.run(errand, FOREVER, &cancel));
+            assert_eq!(ended.unwrap(), Ended::Ran);
+        }
     }
 
     #[test]

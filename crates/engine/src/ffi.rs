@@ -57,6 +57,12 @@ pub(crate) fn writes_any(connection: &Connection) -> bool {
     unsafe { ffi::sqlite3_txn_state(connection.handle(), std::ptr::null()) == ffi::SQLITE_TXN_WRITE }
 }
 
+/// Whether a transaction that reads or writes any schema is open, be it of a cursor that stands or a blob handle.
+pub(crate) fn reads_any(connection: &Connection) -> bool {
+    // SAFETY: the handle is open; no name asks for the highest state of all schemas.
+    unsafe { ffi::sqlite3_txn_state(connection.handle(), std::ptr::null()) != ffi::SQLITE_TXN_NONE }
+}
+
 /// Rows changed since the connection was opened.
 pub(crate) fn total_changes(connection: &Connection) -> u64 {
     // SAFETY: the handle is open.

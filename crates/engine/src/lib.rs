@@ -43,7 +43,7 @@ mod url;
 pub use connection::{
     Action, Aggregate, Arguments, Blob, Change, CommitHook, Connection, Cursor, CursorRow, Facts,
     FunctionOptions, InterruptHandle, Ran, RollbackHook, Savepoint, Statement, Taken, Transaction,
-    TransactionMode, UpdateHook, Values,
+    TransactionMode, UpdateHook, Values, Window,
 };
 pub use database::Database;
 pub use error::Error;

@@ -142,6 +142,9 @@ impl Session {
 
     /// Runs `body`, whose statements do not wait for their commits: [`Session::settle`] does, and must be called before
     /// anyone is told. Answers the newest state that it will wait for.
+    ///
+    /// Beside a statement that stands, commits are awaited all the same: libSQL lets it go on from the new state, and one
+    /// that does not become durable must not be read.
     pub fn settling_later<T>(&self, body: impl FnOnce() -> T) -> (T, Option<(Opened, Snapshot)>) {
         /// Ends it even if the body panics.
         struct Later<'a>(&'a AtomicBool);
@@ -150,7 +153,7 @@ impl Session {
                 self.0.store(false, Ordering::Relaxed);
             }
         }
-        self.settles_later.store(true, Ordering::Relaxed);
+        self.settles_later.store(!self.reads_any(), Ordering::Relaxed);
         let later = Later(&self.settles_later);
         let done = body();
         drop(later);
@@ -289,6 +292,13 @@ impl Session {
             })
             .filter(|schema| self.opened(schema).is_some_and(|other| other.key == opened.key))
             .any(|schema| self.transaction_state(schema) == ffi::SQLITE_TXN_READ)
+    }
+
+    /// Whether some schema is inside a transaction.
+    fn reads_any(&self) -> bool {
+        // SAFETY: `db` is open (see `attach`); no name asks for the highest state of all schemas.
+        self.db()
+            .is_some_and(|db| unsafe { ffi::sqlite3_txn_state(db, std::ptr::null()) != ffi::SQLITE_TXN_NONE })
     }
 
     fn transaction_state(&self, schema: &str) -> c_int {

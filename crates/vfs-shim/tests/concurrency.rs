@@ -284,6 +284,30 @@ fn the_busy_timeout_is_honoured_once_and_an_interrupt_ends_the_wait() {
 }
 
 #[test]
+fn a_statement_that_stands_never_goes_on_from_a_state_that_is_not_durable() {
+    for reader in ["SELECT a FROM t", "SELECT name FROM b.sqlite_schema UNION ALL SELECT 2"] {
+        let name = format!("standing{}", reader.len());
+        let (gate, _storage) = gated(&name);
+        let one = connect(&name);
+        one.run("ATTACH 'standing-b' AS b; CREATE TABLE IF NOT EXISTS b.u(x)");
+        one.run("INSERT INTO t VALUES (1), (2)");
+        let mut standing = one.db.prepare(reader).unwrap();
+        let mut rows = standing.query([]).unwrap();
+        assert!(rows.next().unwrap().is_some());
+        gate.fail_next(indeterminate());
+        let (code, newest) = one.session.settling_later(|| one.code("INSERT INTO t VALUES (3)"));
+        let settled = one.session.settle();
+        assert!(code != 0 || settled.is_err(), "it is told");
+        assert!(newest.is_none(), "nothing is left to wait for");
+        // Perhaps the failed commit ended the statement; if not, it stands on what was durable.
+        while let Ok(Some(row)) = rows.next() {
+            assert_ne!(row.get_ref(0).unwrap().as_i64().ok(), Some(3));
+        }
+        assert_eq!(one.rows("SELECT count(*) FROM t"), "2");
+    }
+}
+
+#[test]
 fn an_unused_reservation_is_given_back() {
     let (_gate, storage) = gated("unused");
     let one = connect("unused");

@@ -22,6 +22,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("twill-vfs-trait", &["twill-types"]),
     ("twill-vfs-shim", &["twill-types", "twill-vfs-trait", "twill-libsql"]),
     ("twill-vfs-local", &["twill-types", "twill-vfs-trait"]),
+    ("twill-commitlog-cas", &["twill-types"]),
     (
         "twill-engine",
         &["twill-types", "twill-vfs-trait", "twill-vfs-shim", "twill-vfs-local", "twill-libsql"],
@@ -147,6 +148,7 @@ mod tests {
     fn backends_never_see_each_other_nor_what_is_above() {
         let forbidden = [
             ("twill-vfs-local", "twill-vfs-shim"),
+            ("twill-commitlog-cas", "twill-vfs-trait"),
             ("twill-vfs-trait", "twill-libsql"),
             ("twill-types", "twill-vfs-trait"),
             ("twill-c", "twill-vfs-local"),

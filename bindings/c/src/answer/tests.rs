@@ -116,7 +116,8 @@ fn a_result_and_an_error_have_their_members() {
             r#""changes":3,"last_insert_rowid":{"int":"9223372036854775807"}}"#
         )
     );
-    let failure = Failure { code: 1, extended_code: 257, offset: -1, message: c_text(b"no \"t\"\0".to_vec()) };
+    let failure =
+        Failure { code: 1, extended_code: 257, offset: -1, message: c_text(b"no \"t\"\0".to_vec()) };
     assert_eq!(
         of_failure(&failure).to_str().unwrap(),
         r#"{"error":{"code":1,"extended_code":257,"message":"no \"t\"?"}}"#

@@ -70,6 +70,11 @@ impl Sql {
         for mut script in inputs {
             while let Some((piece, line)) = script.next()? {
                 let (Piece::Statement(sql) | Piece::Command(sql)) = piece;
+                if sql.starts_with('.') {
+                    let what =
+                        "commands that begin with a dot are the shell's: echo '.help' | twill shell URL";
+                    return Err(Failure::Usage(what.to_owned()));
+                }
                 let outcome = session.run(&sql, &parameters, &mut out);
                 // What came before the failure belongs before its message.
                 let flushed = out.flush().map_err(crate::session::written);

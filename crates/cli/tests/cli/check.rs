@@ -1,5 +1,8 @@
 //! `twill check`: what it tells, what it finds, that it writes nothing.
 
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::process::Stdio;
+
 use crate::harness::Bench;
 
 #[test]
@@ -27,6 +30,25 @@ fn a_sound_database_is_told_and_not_touched() {
     assert_eq!(bench.names(), names);
     assert_eq!(bench.run(&["check", "none.db"]).code, Some(3));
     assert!(!crate::harness::exists(&bench.path("none.db")));
+}
+
+#[test]
+fn a_database_whose_process_was_killed_is_checked_with_its_log() {
+    let bench = Bench::new();
+    let mut shell = bench.command(&["shell", "app.db", "-f", "list"]);
+    let mut shell = shell.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let input = b"CREATE TABLE t(a); INSERT INTO t VALUES (1), (2);\nSELECT 'durable';\n";
+    shell.stdin.as_mut().unwrap().write_all(input).unwrap();
+    let mut line = String::new();
+    BufReader::new(shell.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+    assert_eq!(line, "durable\n");
+    shell.kill().unwrap();
+    shell.wait().unwrap();
+    let log = std::fs::read(bench.path("app.db-wal")).unwrap();
+    let told = bench.ok(&["check", "app.db"]);
+    assert!(told.contains(&format!("log (-wal)         {} bytes beside the file", log.len())), "{told}");
+    assert_eq!(std::fs::read(bench.path("app.db-wal")).unwrap(), log);
+    assert_eq!(bench.ok(&["sql", "app.db", "SELECT count(*) FROM t", "-f", "list"]), "2\n");
 }
 
 #[test]

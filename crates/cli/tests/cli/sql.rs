@@ -109,6 +109,7 @@ fn failures_have_their_exit_codes_and_say_what_to_do() {
         (&["sql", "s3://bucket/x", "SELECT 1"], 3),
         (&["sql", "app.db"], 2),
         (&["sql"], 2),
+        (&["sql", "app.db", ".tables"], 2),
         (&["bogus"], 2),
         (&["sql", "app.db", "SELECT 1", "--format", "xml"], 2),
     ] {

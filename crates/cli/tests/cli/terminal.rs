@@ -130,8 +130,23 @@ fn errors_and_interrupts_do_not_leave() {
 #[test]
 fn quit_leaves_with_its_code() {
     let bench = Bench::new();
-    let mut session = start(&bench);
-    session.send_line(".exit 3").unwrap();
-    session.exp_eof().unwrap();
-    assert_exit_code(&session, 3);
+    for (line, code) in [(".exit 3", 3), (".quit", 0), ("exit", 0), ("quit;", 0)] {
+        let mut session = start(&bench);
+        session.send_line(line).unwrap();
+        session.exp_eof().unwrap();
+        assert_exit_code(&session, code);
+    }
+}
+
+#[test]
+fn colours_are_for_terminals_that_want_them() {
+    let bench = Bench::new();
+    for (wanted, name) in [(true, "UNUSED"), (false, "NO_COLOR")] {
+        let mut command = bench.command(&["sql", ":memory:", "SELECT NULL; SELECT missing"]);
+        command.env(name, "1");
+        let mut session = spawn_with_options(command, Options::new().timeout_ms(Some(30_000))).unwrap();
+        let shown = session.exp_eof().unwrap();
+        assert!(shown.contains("no such column: missing"), "{shown}");
+        assert_eq!(shown.contains('\u{1b}'), wanted, "{shown}");
+    }
 }

@@ -1,4 +1,5 @@
 //! Decoding against encoding, against damage, and against chance.
+#![expect(clippy::cast_possible_truncation, reason = "numbers by chance, cut to what is asked for")]
 
 use super::*;
 use crate::position::{CommitTime, Token};
@@ -56,7 +57,7 @@ fn any(chance: &mut Chance) -> (Header, Body) {
             Body::Fence(Fence { next: Epoch(5), time: CommitTime(chance.next()) }),
         ),
         1 => {
-            let redirect = (chance.next() % 2 == 0).then_some(TimelineId([9; 16]));
+            let redirect = (chance.next().is_multiple_of(2)).then_some(TimelineId([9; 16]));
             (header(Kind::Seal, slot, 5, 5), Body::Seal(Seal { redirect, time: CommitTime(3) }))
         }
         2 => (header(Kind::Part, slot, 5, 5), Body::Part(vec![1; (chance.next() % 900) as usize].into())),
@@ -75,7 +76,7 @@ fn any(chance: &mut Chance) -> (Header, Body) {
 }
 
 fn compression(chance: &mut Chance) -> Compression {
-    if chance.next() % 2 == 0 { Compression::Lz4 } else { Compression::None }
+    if chance.next().is_multiple_of(2) { Compression::Lz4 } else { Compression::None }
 }
 
 #[test]
@@ -114,7 +115,7 @@ fn every_flipped_bit_and_every_cut_is_corrupt() {
 }
 
 /// Makes checksums right again, so that damage gets past them.
-fn reseal(bytes: &mut Vec<u8>) {
+fn reseal(bytes: &mut [u8]) {
     let end = bytes.len() - TRAILER_BYTES;
     let front = checksum(&bytes[..CHECKED_BYTES]).0.to_le_bytes();
     bytes[CHECKED_BYTES..HEADER_BYTES].copy_from_slice(&front);
@@ -144,7 +145,7 @@ fn damage_behind_right_checksums_never_panics_and_what_is_accepted_is_encodable(
                 }
                 _ => {
                     let at = HEADER_BYTES + (chance.next() % (length - HEADER_BYTES as u64)) as usize;
-                    if chance.next() % 2 == 0 {
+                    if chance.next().is_multiple_of(2) {
                         damaged.truncate(at)
                     } else {
                         damaged.insert(at, 0xff)
@@ -172,7 +173,7 @@ fn noise_is_refused() {
     let mut chance = Chance::from_seed(4);
     for _ in 0..20_000 {
         let mut noise: Vec<u8> = (0..chance.next() % 400).map(|_| chance.next().to_le_bytes()[0]).collect();
-        if chance.next() % 2 == 0 && noise.len() >= HEADER_BYTES + TRAILER_BYTES {
+        if chance.next().is_multiple_of(2) && noise.len() >= HEADER_BYTES + TRAILER_BYTES {
             noise[..8].copy_from_slice(MAGIC);
             noise[8..10].copy_from_slice(&1_u16.to_le_bytes());
             reseal(&mut noise);

@@ -243,7 +243,7 @@ fn nothing_acknowledged_is_lost_whatever_the_store_does() {
     let number = |name: &str| std::env::var(name).ok().and_then(|value| value.parse::<u64>().ok());
     let seeds: Vec<u64> = match number("TWILL_LOG_SEED") {
         Some(seed) => vec![seed],
-        None => (0..number("TWILL_LOG_SEEDS").unwrap_or(150)).collect(),
+        None => (0..number("TWILL_LOG_SEEDS").unwrap_or(60)).collect(),
     };
     let mut durable = 0;
     for seed in &seeds {

@@ -98,3 +98,20 @@ fn rule_18_a_follower_that_is_told_not_to_poll_sends_nothing() {
     assert_eq!(world.requests(), []);
     assert_eq!(world.run(follower.advance()).unwrap().len(), 2);
 }
+
+#[test]
+fn rule_18_a_look_in_vain_is_one_get() {
+    let world = World::with_timeline();
+    let (log, recovered) = world.open(&world.site()).unwrap();
+    let mut follower = Follower::new(&world.site(), recovered.end, Polling::Never);
+    assert_eq!(world.run(follower.advance()).unwrap(), []);
+    world.requests();
+    for _ in 0..7 {
+        assert_eq!(world.run(follower.advance()).unwrap(), []);
+        assert_eq!(world.count(), BTreeMap::from([(Kind::Get, 1)]));
+    }
+    world.run(follower.advance()).unwrap();
+    assert_eq!(world.count().get(&Kind::List), Some(&1), "now and then it looks around");
+    world.commit(&log, &["a"]);
+    assert_eq!(world.run(follower.advance()).unwrap().len(), 1);
+}

@@ -173,7 +173,6 @@ impl Cursor {
         let inner = Arc::clone(&self.inner);
         let mut state = inner.enter()?;
         let total_before = crate::ffi::total_changes(&state.sqlite);
-        self.position = Position::Idle;
         let outcome = match self.rewound(&state, values) {
             Ok(()) => self.run(&inner, &mut state, sink),
             Err(error) => Err(error),
@@ -367,13 +366,15 @@ impl Cursor {
         &mut self,
         inner: &Arc<Inner>,
         state: &mut State,
-        sink: impl FnMut(CursorRow<'_>) -> Taken,
+        mut sink: impl FnMut(CursorRow<'_>) -> Taken,
     ) -> Result<(), Error> {
         let State { sqlite, write_sets, last_commit, .. } = state;
         let compiled = self.compiled.as_mut().ok_or_else(gone)?;
-        // The sink is the caller's code, and stays on the caller's thread.
+        // The sink is the caller's code, and stays on the caller's thread: even if the statement is compiled again and
+        // gives rows then, as an INSERT does after `PRAGMA count_changes`.
         let movable = if compiled.columns() == 0 { Movable::Yes } else { Movable::No };
-        let body = || to_the_end(compiled, sqlite, sink);
+        let tell = |row: CursorRow<'_>| if movable == Movable::Yes { Taken::Yes } else { sink(row) };
+        let body = || to_the_end(compiled, sqlite, tell);
         let (slots, outcome) =
             match inner.with_slots(sqlite, write_sets, (&self.sql, self.word), movable, body) {
                 // A statement that the schema has outgrown is told so, not to try again.

@@ -115,6 +115,21 @@ pub trait Aggregate: Send + 'static {
     fn finish(&self, state: Self::State) -> Result<Value, Error>;
 }
 
+/// An aggregate whose rows may leave again: a function over a window.
+pub trait Window: Aggregate {
+    /// A row that was stepped leaves.
+    ///
+    /// # Errors
+    /// Whatever shall end the statement.
+    fn inverse(&self, state: &mut Self::State, arguments: &Arguments<'_>) -> Result<(), Error>;
+
+    /// The value of the window as it is; None where no row came. More rows may come and leave.
+    ///
+    /// # Errors
+    /// Whatever shall end the statement.
+    fn value(&self, state: Option<&Self::State>) -> Result<Value, Error>;
+}
+
 impl Connection {
     /// Adds a function, or replaces one of the same name and number of arguments; -1 takes any number.
     ///
@@ -157,6 +172,25 @@ impl Connection {
         Ok(())
     }
 
+    /// Adds a window function, or replaces one. It is an aggregate function too.
+    ///
+    /// # Errors
+    /// See [`Connection::create_scalar_function`].
+    pub fn create_window_function(
+        &self,
+        name: &str,
+        arguments: i32,
+        options: FunctionOptions,
+        window: impl Window,
+    ) -> Result<(), Error> {
+        let called = Called { name: name.to_owned(), raised: self.inner.raised.clone() };
+        let adapter = Adapter { aggregate: window, called };
+        let state = self.inner.enter()?;
+        self.inner.will_call_out();
+        state.sqlite.create_window_function(name, arguments, options.flags(), adapter)?;
+        Ok(())
+    }
+
     /// Removes a function that was added with this number of arguments.
     ///
     /// # Errors
@@ -194,6 +228,20 @@ impl<A: Aggregate> rusqlite::functions::Aggregate<AssertUnwindSafe<A::State>, Sq
         self.called
             .guarded(|| self.aggregate.finish(state.map_or_else(|| self.aggregate.start(), |state| state.0)))
             .map(to_sql)
+    }
+}
+
+impl<W: Window> rusqlite::functions::WindowAggregate<AssertUnwindSafe<W::State>, SqlValue> for Adapter<W> {
+    fn value(&self, state: Option<&AssertUnwindSafe<W::State>>) -> rusqlite::Result<SqlValue> {
+        self.called.guarded(|| self.aggregate.value(state.map(|state| &state.0))).map(to_sql)
+    }
+
+    fn inverse(
+        &self,
+        context: &mut Context<'_>,
+        state: &mut AssertUnwindSafe<W::State>,
+    ) -> rusqlite::Result<()> {
+        self.called.guarded(|| self.aggregate.inverse(&mut state.0, &Arguments(context)))
     }
 }
 

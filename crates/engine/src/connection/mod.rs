@@ -25,7 +25,7 @@ mod transaction;
 
 pub use blob::Blob;
 pub use cursor::{Cursor, CursorRow, Facts, Ran, Taken, Values};
-pub use functions::{Aggregate, Arguments, FunctionOptions};
+pub use functions::{Aggregate, Arguments, FunctionOptions, Window};
 pub use hooks::{Action, Change, CommitHook, RollbackHook, UpdateHook};
 pub(crate) use idle::Watchdog;
 pub use statement::Statement;

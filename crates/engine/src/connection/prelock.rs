@@ -206,9 +206,9 @@ impl Inner {
             WriteSet::Main if !sqlite.is_autocommit() && ffi::writes_main(sqlite) => {
                 return Ok((Slots::Held, body()));
             }
-            WriteSet::Main if word == Word::Rows && sqlite.is_autocommit() && self.may_delegate(movable) => {
+            WriteSet::Main if word == Word::Rows && self.may_delegate(sqlite, movable) => {
                 match self.shared.delegation.wait_here() {
-                    Some(_waiting) => self.wait_for(&["main"])?,
+                    Some(_waiting) => self.wait_for(&["main"], self.session.busy_timeout())?,
                     None => return self.delegate(body),
                 }
             }
@@ -221,9 +221,12 @@ impl Inner {
         Ok((Slots::Queued(waited), body()))
     }
 
-    /// Whether another thread may run a statement of this connection: not if that could call somebody's code.
-    fn may_delegate(&self, movable: Movable) -> bool {
+    /// Whether another thread may run a statement of this connection, and its commit be awaited after it: not if the
+    /// statement could call somebody's code, and not beside a cursor that stands, which would go on from the new state.
+    fn may_delegate(&self, sqlite: &rusqlite::Connection, movable: Movable) -> bool {
         movable == Movable::Yes
+            && sqlite.is_autocommit()
+            && !ffi::reads_any(sqlite)
             && !self.calls_out.load(Ordering::Relaxed)
             && !self.session.busy_timeout().is_zero()
     }
@@ -238,13 +241,13 @@ impl Inner {
         self.shared.check_process()?;
         let (door, timeout) = (&self.shared.door, self.session.busy_timeout());
         let began = door.now();
+        let waited = || door.now().saturating_sub(began);
         let mut body = Some(body);
         let mut outcome = None;
         let errand = || {
-            let queued = door.now().saturating_sub(began);
             let run = || -> Result<_, StorageError> {
-                self.session.prelock_within(&["main"], timeout.saturating_sub(queued))?;
-                let waited = door.now().saturating_sub(began);
+                self.session.prelock_within(&["main"], timeout.saturating_sub(waited()))?;
+                let waited = waited();
                 Ok(body.take().map(|body| (waited, body())))
             };
             let (done, left) =
@@ -259,24 +262,35 @@ impl Inner {
                 Some((waited, value)) => Ok((Slots::Queued(waited), value)),
                 None => Err(Error::other("a delegated statement was run twice")),
             },
-            (Ended::Ran, Some(Err(panic)), _) => std::panic::resume_unwind(panic),
-            (_, _, Some(body)) => Ok((Slots::Queued(self.wait_for(&["main"])?), body())),
-            (_, _, None) => Err(Error::other("a delegated statement was lost")),
+            (Ended::Ran, Some(Err(panic)), _) => {
+                // The next call must not find what this one left.
+                let _the_panic_is_told = self.session.settle();
+                std::panic::resume_unwind(panic)
+            }
+            (_, _, Some(body)) => {
+                // It waited already: what is left of the busy timeout is what it may still wait.
+                self.wait_for(&["main"], timeout.saturating_sub(waited()))?;
+                Ok((Slots::Queued(waited()), body()))
+            }
+            (_, _, None) => {
+                self.session.settle()?;
+                Err(Error::other("a delegated statement was lost"))
+            }
         }
     }
 
     /// Queues for the writer slots of these schemas, for a write that only this thread can make.
     pub(super) fn queue(&self, schemas: &[&str]) -> Result<Duration, Error> {
         let _stranger = self.shared.delegation.wait_as_stranger();
-        self.wait_for(schemas)
+        self.wait_for(schemas, self.session.busy_timeout())
     }
 
-    fn wait_for(&self, schemas: &[&str]) -> Result<Duration, Error> {
+    fn wait_for(&self, schemas: &[&str], timeout: Duration) -> Result<Duration, Error> {
         self.shared.check_process()?;
         let _span = tracing::trace_span!("queue", ?schemas).entered();
         let door = &self.shared.door;
         let began = door.now();
-        let outcome = self.session.prelock(schemas);
+        let outcome = self.session.prelock_within(schemas, timeout);
         let waited = door.now().saturating_sub(began);
         if let Err(error) = &outcome {
             tracing::debug!(?waited, %error, "no writer slot");

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crate::place::{Place, int, on_every_backend};
-use twill_engine::{Connection, Database, FunctionOptions, TransactionMode, Value};
+use twill_engine::{Connection, Database, FunctionOptions, Taken, TransactionMode, Value};
 
 const SQLITE_INTERRUPT: i32 = 9;
 const SQLITE_CONSTRAINT_UNIQUE: i32 = 2067;
@@ -188,4 +188,102 @@ fn a_database_closes_and_opens_again_right_after_a_crowd() {
     }
     let rows = i64::try_from(WRITERS * 5).unwrap();
     assert_eq!(int(&place.open().connect().unwrap(), "SELECT count(*) FROM t"), rows);
+}
+
+#[test]
+fn a_writer_whose_cursor_stands_runs_its_statement_itself() {
+    let place = Place::memory();
+    let database = place.open();
+    let holder = database.connect().unwrap();
+    holder.execute_batch("CREATE TABLE t(x); INSERT INTO t VALUES(1), (2)").unwrap();
+    let transaction = holder.transaction(TransactionMode::Immediate).unwrap();
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            let database = &database;
+            scope.spawn(|| database.connect().unwrap().execute("INSERT INTO t VALUES(3)", ()).unwrap());
+        }
+        // Time for them to queue: the next one finds a crowd.
+        std::thread::sleep(Duration::from_millis(100));
+        for (stands, delegated) in [(true, 0), (false, 1)] {
+            let connection = database.connect().unwrap();
+            connection.set_busy_timeout(Duration::from_millis(50)).unwrap();
+            let (cursor, _) = connection.cursor("SELECT x FROM t").unwrap();
+            let mut cursor = cursor.unwrap();
+            cursor.execute(None, |_| if stands { Taken::Last } else { Taken::Yes }).unwrap();
+            assert_eq!(cursor.is_standing(), stands);
+            assert!(connection.execute("INSERT INTO t VALUES(4)", ()).unwrap_err().is_busy());
+            assert_eq!(database.metrics().delegated, delegated);
+        }
+        transaction.commit().unwrap();
+    });
+    assert_eq!(int(&holder, "SELECT group_concat(x, '') = '123333' FROM t"), 1);
+}
+
+#[test]
+fn a_sink_is_called_and_dropped_on_the_thread_that_calls() {
+    struct Home(std::thread::ThreadId);
+    impl Drop for Home {
+        fn drop(&mut self) {
+            assert_eq!(self.0, std::thread::current().id());
+        }
+    }
+    let place = Place::memory();
+    let database = place.open();
+    database.connect().unwrap().execute("CREATE TABLE t(x)", ()).unwrap();
+    crowd(&database, |_, connection| {
+        let (cursor, _) = connection.cursor("INSERT INTO t VALUES(1)").unwrap();
+        let mut cursor = cursor.unwrap();
+        // From here on the statement gives a row, once it is compiled again.
+        connection.execute("PRAGMA count_changes = 1", ()).unwrap();
+        for _ in 0..10 {
+            let home = Home(std::thread::current().id());
+            let sink = move |_: twill_engine::CursorRow<'_>| {
+                assert_eq!(home.0, std::thread::current().id());
+                Taken::Yes
+            };
+            assert_eq!(cursor.execute(None, sink).unwrap().changes, 1);
+        }
+    });
+    assert!(database.metrics().delegated > 0);
+}
+
+#[test]
+fn a_writer_that_is_sent_away_waits_no_longer_than_its_timeout_in_all() {
+    let place = Place::memory();
+    let database = place.open();
+    let holder = database.connect().unwrap();
+    holder.execute("CREATE TABLE t(x)", ()).unwrap();
+    let transaction = holder.transaction(TransactionMode::Immediate).unwrap();
+    let milliseconds = Duration::from_millis;
+    let (first, second, forever) = (milliseconds(1000), milliseconds(1200), milliseconds(600_000));
+    let waits = |timeout: Duration, sql: &'static str| {
+        let connection = database.connect().unwrap();
+        connection.set_busy_timeout(timeout).unwrap();
+        let began = std::time::Instant::now();
+        let outcome = connection.execute(sql, ());
+        (outcome, began.elapsed())
+    };
+    std::thread::scope(|scope| {
+        let waits = &waits;
+        let start = |timeout, sql| {
+            let started = scope.spawn(move || waits(timeout, sql));
+            std::thread::sleep(milliseconds(20));
+            started
+        };
+        let here: Vec<_> = (0..4).map(|_| start(forever, "INSERT INTO t VALUES(1)")).collect();
+        // The runner takes the first one; the second is behind it.
+        let delegated = [start(first, "INSERT INTO t VALUES(2)"), start(second, "INSERT INTO t VALUES(3)")];
+        let stranger = start(forever, "BEGIN IMMEDIATE");
+        for (waiting, timeout) in delegated.into_iter().zip([first, second]) {
+            let (outcome, waited) = waiting.join().unwrap();
+            assert!(outcome.unwrap_err().is_busy());
+            assert!(waited >= timeout && waited < second + milliseconds(700), "{waited:?} of {timeout:?}");
+        }
+        assert_eq!(database.metrics().delegated, 1, "the second was sent away");
+        transaction.commit().unwrap();
+        for waiting in here.into_iter().chain([stranger]) {
+            waiting.join().unwrap().0.unwrap();
+        }
+    });
+    assert_eq!(int(&holder, "SELECT count(*) FROM t WHERE x > 1"), 0);
 }

@@ -58,6 +58,21 @@ fn rows_are_taken_as_they_are_wanted_and_none_twice() {
 }
 
 #[test]
+fn a_standing_cursor_that_is_executed_again_begins_anew() {
+    let connection = memory();
+    let mut cursor = cursor(
+        &connection,
+        "SELECT n FROM (SELECT 1 AS n UNION ALL SELECT 2 UNION ALL SELECT 3) WHERE n > ?1",
+    );
+    let mut rows = Vec::new();
+    cursor.execute(Some(&mut [(1, CellRef::Integer(0))].into_iter()), take(&mut rows, 1)).unwrap();
+    assert!(cursor.is_standing());
+    cursor.execute(None, take(&mut rows, 1)).unwrap();
+    cursor.execute(Some(&mut [(1, CellRef::Integer(1))].into_iter()), take(&mut rows, 0)).unwrap();
+    assert_eq!(rows, [1, 1, 2, 3]);
+}
+
+#[test]
 fn a_text_is_prepared_statement_by_statement() {
     let connection = memory();
     let sql = "CREATE TABLE t(a); INSERT INTO t VALUES ('ä;'); -- done\n";

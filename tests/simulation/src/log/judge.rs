@@ -17,7 +17,7 @@ use twill_types::seeded::Chance;
 
 use super::PATIENCE;
 use super::actor::Actor;
-use super::reading::read_on;
+use super::reading::{InVain, read_on};
 use super::writing::append_surely;
 use crate::world::lock;
 
@@ -78,17 +78,24 @@ async fn read_everything(actor: &Actor) -> Result<(), String> {
 
 async fn follow_from(actor: &Actor, floor: Position, due: u64) -> Result<(), String> {
     let mut follower = Follower::new(&actor.site, floor, Polling::Never);
+    let mut in_vain = InVain::default();
     loop {
-        let before = follower.position().lsn;
+        let before = follower.position();
         match follower.advance().await {
-            Ok(commits) if commits.is_empty() => break,
-            Ok(commits) => actor.oracle().read(before, &commits, "the judge's follower"),
-            Err(LogError::Sealed { .. }) if actor.oracle().may_be_sealed() => break,
-            Err(error) => return Err(format!("the judge's follower at {before}: {error}")),
+            Ok(commits) => {
+                let end = follower.position();
+                actor.oracle().read(before.lsn, &commits, "the judge's follower");
+                if in_vain.look(actor, end.lsn, due, end == before, "the judge's follower") {
+                    return Ok(());
+                }
+            }
+            Err(LogError::Sealed { .. }) if actor.oracle().may_be_sealed() => {
+                actor.oracle().end_reading(follower.position().lsn, due, "the judge's follower");
+                return Ok(());
+            }
+            Err(error) => return Err(format!("the judge's follower at commit {}: {error}", before.lsn)),
         }
     }
-    actor.oracle().end_reading(follower.position().lsn, due, "the judge's follower");
-    Ok(())
 }
 
 async fn ask_after_all(actor: &Actor, log: &Log) -> Result<(), String> {

@@ -13,12 +13,44 @@ use twill_types::seeded::Chance;
 
 use super::actor::Actor;
 
+/// After so many looks in vain a follower has found out that it was left behind, if it was.
+pub(super) const LOOKS_IN_VAIN: u32 = 10;
+
+/// Looks in vain in a row, and what the history was when the first of them began.
+#[derive(Default)]
+pub(super) struct InVain {
+    looks: u32,
+    due: u64,
+}
+
+impl InVain {
+    /// One look that gave nothing, begun when the history was `due` long; or one that gave something. True when the
+    /// follower must be at the end.
+    pub(super) fn look(&mut self, actor: &Actor, end: Lsn, due: u64, in_vain: bool, witness: &str) -> bool {
+        if !in_vain {
+            self.looks = 0;
+            return false;
+        }
+        if self.looks == 0 {
+            self.due = due;
+        }
+        self.looks += 1;
+        let enough = self.looks >= LOOKS_IN_VAIN;
+        if enough {
+            actor.oracle().end_reading(end, self.due, witness);
+            self.looks = 0;
+        }
+        enough
+    }
+}
+
 /// Follows for a while, from the floor or from somewhere remembered.
 pub(super) async fn follow(actor: &Actor, chance: &mut Chance) {
     let Some(from) = starting_point(actor, chance).await else { return };
     let every = Duration::from_millis(chance.pick(&[50, 500]));
     let mut follower = Follower::new(&actor.site, from, Polling::Every(every));
-    for _ in 0..chance.range(1..=12_u64) {
+    let mut in_vain = InVain::default();
+    for _ in 0..chance.range(1..=24_u64) {
         if actor.cast.curtain() {
             return;
         }
@@ -29,20 +61,20 @@ pub(super) async fn follow(actor: &Actor, chance: &mut Chance) {
             if looked { follower.advance().await } else { wait_for_news(actor, &mut follower).await };
         match outcome {
             Ok(commits) => {
-                actor.note("followed", "", follower.position().lsn.get());
+                let end = follower.position();
+                actor.note("followed", "", end.lsn.get());
                 actor.oracle().read(before.lsn, &commits, &witness);
-                // A look that met an error gives what it had read before; one that gives nothing has seen the end.
-                if looked && commits.is_empty() {
-                    actor.oracle().end_reading(follower.position().lsn, due, &witness);
-                }
-                actor.remember_position(follower.position());
+                in_vain.look(actor, end.lsn, due, looked && end == before, &witness);
+                actor.remember_position(end);
             }
             Err(error @ (LogError::Expired { .. } | LogError::Sealed { .. })) => {
                 return actor.excuse(&error, "following");
             }
             Err(error) => actor.excuse(&error, "following"),
         }
-        actor.pause(chance).await;
+        if chance.percent(50) {
+            actor.pause(chance).await;
+        }
     }
 }
 

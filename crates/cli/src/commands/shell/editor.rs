@@ -74,6 +74,15 @@ impl Reader {
     }
 }
 
+/// The dot command that a bare word means, as people type it who come from other shells.
+pub(super) fn plain_command(text: &str) -> Option<&'static str> {
+    match text.trim().trim_end_matches(';').to_ascii_lowercase().as_str() {
+        "exit" | "quit" => Some(".quit"),
+        "help" => Some(".help"),
+        _ => None,
+    }
+}
+
 /// The names of a database.
 #[derive(Default)]
 struct Names {
@@ -207,7 +216,7 @@ impl Completer for Assistant {
 
 impl Validator for Assistant {
     fn validate(&self, context: &mut ValidationContext<'_>) -> rustyline::Result<ValidationResult> {
-        Ok(match is_complete(context.input()) {
+        Ok(match is_complete(context.input()) || plain_command(context.input()).is_some() {
             true => ValidationResult::Valid(None),
             false => ValidationResult::Incomplete,
         })

@@ -131,6 +131,7 @@ impl Running {
                 Err(ReadlineError::Io(error)) => return Err(Failure::io("reading the terminal", error)),
                 Err(error) => return Err(Failure::io("reading the terminal", io::Error::other(error))),
             };
+            let text = editor::plain_command(&text).unwrap_or(&text);
             match self.read_from(text.as_bytes(), "") {
                 Ok(Next::Leave(code)) => return Ok(Next::Leave(code)),
                 Ok(Next::Read | Next::ReadOnce) => {}
