@@ -55,7 +55,8 @@ impl Example {
     }
 }
 
-fn build_library(workspace: &Workspace) -> Result<PathBuf> {
+/// Builds the shared library as it is released.
+pub(crate) fn build_library(workspace: &Workspace) -> Result<PathBuf> {
     let arguments = ["build", "--release", "--quiet", "--package", "twill-c"];
     Program::new("cargo").args(arguments).directory(workspace.root()).run()?;
     let library = workspace.target_dir().join("release").join(format!("{DLL_PREFIX}engine{DLL_SUFFIX}"));

@@ -2,6 +2,7 @@
 //!
 //! - `cargo xtask test [--fast] [--keep-going]`: everything that must hold before a change is merged.
 //! - `cargo xtask tidy`: the checks of taste alone, in seconds.
+//! - `cargo xtask pack`: the npm tarballs of `bindings/bun`, for this platform.
 //! - `cargo xtask demo`: the engine in a Bun program on real data, killed and restarted.
 //!
 //! Invariants:
@@ -12,6 +13,7 @@
 
 mod bun;
 mod demo;
+mod package;
 mod program;
 mod steps;
 mod tidy;
@@ -26,10 +28,12 @@ use crate::workspace::Workspace;
 const USAGE: &str = "\
 usage: cargo xtask <command>
 
-  test [--fast] [--keep-going]   format, tidy, lints, all tests, documentation, licences, the Bun example
+  test [--fast] [--keep-going]   format, tidy, lints, all tests, documentation, licences, the Bun example,
+                                 the Bun package
                                  --fast: only format, tidy, lints and cargo test
                                  --keep-going: run the remaining steps after a failure
   tidy                           arrows between crates, module docs, lengths, names, unsafe, documents
+  pack                           the npm tarballs of @twilldb/bun, for this platform, in target/npm
   demo                           a Bun program on real data: load, query, kill -9, restart, look again";
 
 fn main() -> ExitCode {
@@ -51,6 +55,7 @@ fn run(arguments: &[String]) -> Result<()> {
     match (command.as_str(), options.as_slice()) {
         ("test", options) => steps::run(&workspace, steps::Options::parse(options)?),
         ("tidy", []) => tidy::run(&workspace),
+        ("pack", []) => package::pack(&workspace),
         ("demo", []) => demo::run(&workspace),
         ("help" | "--help" | "-h", _) => {
             println!("{USAGE}");

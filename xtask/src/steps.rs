@@ -13,6 +13,7 @@
 use anyhow::{Result, bail};
 
 use crate::bun::Example;
+use crate::package;
 use crate::program::{self, Program};
 use crate::tidy;
 use crate::workspace::Workspace;
@@ -63,6 +64,7 @@ const STEPS: &[Step] = &[
     Step { heading: "documentation", slow: true, run: documentation },
     Step { heading: "licences, bans, sources", slow: true, run: licences },
     Step { heading: "Bun example", slow: true, run: bun_example },
+    Step { heading: "Bun package", slow: true, run: bun_package },
 ];
 
 /// Programs that tests use where they are installed, and what is not tried without them.
@@ -173,6 +175,14 @@ fn bun_example(workspace: &Workspace) -> Result<Outcome> {
         return Ok(Outcome::Skipped("npm, which fetches Bun, is not installed".to_owned()));
     }
     Example::prepare(workspace)?.program(&["test".as_ref()]).run().map(passed)
+}
+
+/// The package `@twilldb/bun`: its suites, its tarballs, and the libraries that are composed with it.
+fn bun_package(workspace: &Workspace) -> Result<Outcome> {
+    if !program::is_installed("npm") {
+        return Ok(Outcome::Skipped("npm, which fetches Bun, is not installed".to_owned()));
+    }
+    package::test(workspace).map(passed)
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ use std::ffi::{c_char, c_void};
 
 use crate::abi::{ENGINE_OK, engine_completion, engine_request, engine_statement, engine_token};
 use crate::connections::{self, coded, told};
+use crate::requests;
 use crate::worker::{self, Limits, Task};
 use crate::{batches, borrow_text, copies, engine_handle, tokens};
 
@@ -62,7 +63,6 @@ pub unsafe extern "C" fn engine_async_start(
 /// # Safety
 /// `sql` and `block` point to as many readable bytes as said, and addresses in the cells to what they say.
 #[unsafe(no_mangle)]
-#[expect(clippy::too_many_arguments, reason = "one call across the boundary instead of four")]
 pub unsafe extern "C" fn engine_async_query(
     handle: engine_handle,
     sql: *const c_char,
@@ -80,7 +80,7 @@ pub unsafe extern "C" fn engine_async_query(
         // SAFETY: the caller promises readable bytes, here and behind addresses.
         let block = unsafe { worker::copied(block, block_length) }?;
         let limits = Limits { bytes_max, rows_max, flags };
-        connections::request(handle, tokens::find(token)?, Task::Query { sql, block, limits })
+        requests::request(handle, tokens::find(token)?, Task::Query { sql, block, limits })
     })
 }
 
@@ -99,7 +99,7 @@ pub unsafe extern "C" fn engine_async_prepare(
     told(0, || {
         // SAFETY: the caller promises readable bytes.
         let sql = unsafe { borrow_text(sql, length, "sql") }?.to_owned();
-        connections::request(handle, tokens::find(token)?, Task::Prepare { sql })
+        requests::request(handle, tokens::find(token)?, Task::Prepare { sql })
     })
 }
 
@@ -122,7 +122,7 @@ pub unsafe extern "C" fn engine_async_execute(
         let block = unsafe { worker::copied(block, length) }?;
         let limits = Limits { bytes_max, rows_max, flags };
         let token = tokens::find(token)?;
-        connections::request_on(statement, token, |statement| Task::Execute { statement, block, limits })
+        requests::request_on(statement, token, |statement| Task::Execute { statement, block, limits })
     })
 }
 
@@ -138,7 +138,7 @@ pub extern "C" fn engine_async_next(
     told(0, || {
         let limits = Limits { bytes_max, rows_max, flags };
         let token = tokens::find(token)?;
-        connections::request_on(statement, token, |statement| Task::Next { statement, limits })
+        requests::request_on(statement, token, |statement| Task::Next { statement, limits })
     })
 }
 
@@ -156,7 +156,7 @@ pub unsafe extern "C" fn engine_async_script(
     told(0, || {
         // SAFETY: the caller promises readable bytes.
         let sql = unsafe { borrow_text(sql, length, "sql") }?.to_owned();
-        connections::request(handle, tokens::find(token)?, Task::Script { sql })
+        requests::request(handle, tokens::find(token)?, Task::Script { sql })
     })
 }
 
@@ -178,7 +178,7 @@ pub unsafe extern "C" fn engine_async_backup(
         // SAFETY: the caller promises readable bytes.
         let url = unsafe { borrow_text(url, length, "url") }?.to_owned();
         let progress = copies::Progress::new(progress, context);
-        connections::request(handle, tokens::find(token)?, Task::Backup { url, pages_per_step, progress })
+        requests::request(handle, tokens::find(token)?, Task::Backup { url, pages_per_step, progress })
     })
 }
 
@@ -195,7 +195,7 @@ pub unsafe extern "C" fn engine_async_serialize(
     told(0, || {
         // SAFETY: the caller promises NULL or a NUL-terminated string.
         let schema = unsafe { copies::schema(schema) }?.to_owned();
-        connections::request(handle, tokens::find(token)?, Task::Serialize { schema })
+        requests::request(handle, tokens::find(token)?, Task::Serialize { schema })
     })
 }
 
@@ -203,27 +203,27 @@ pub unsafe extern "C" fn engine_async_serialize(
 /// only answers engine_async_take, engine_async_wait and engine_async_poll.
 #[unsafe(no_mangle)]
 pub extern "C" fn engine_async_close(handle: engine_handle) -> engine_request {
-    told(0, || connections::request(handle, None, Task::Close))
+    told(0, || requests::request(handle, None, Task::Close))
 }
 
 /// Cancels one request: it completes with SQLITE_INTERRUPT if it is still queued, or running and not past interrupting;
 /// a commit on its way to the medium is awaited. Returns ENGINE_OK, also when it is complete, or ENGINE_MISUSE.
 #[unsafe(no_mangle)]
 pub extern "C" fn engine_async_cancel(handle: engine_handle, request: engine_request) -> i32 {
-    coded(|| connections::cancel(handle, request).map(|()| ENGINE_OK))
+    coded(|| requests::cancel(handle, request).map(|()| ENGINE_OK))
 }
 
 /// Waits until a request is complete, at most `timeout_ms`, or without end if that is negative. Returns ENGINE_OK,
 /// ENGINE_PENDING, or ENGINE_MISUSE when there is no such request, or it was taken.
 #[unsafe(no_mangle)]
 pub extern "C" fn engine_async_wait(handle: engine_handle, request: engine_request, timeout_ms: i64) -> i32 {
-    coded(|| connections::wait(handle, request, timeout_ms))
+    coded(|| requests::wait(handle, request, timeout_ms))
 }
 
 /// A request that is complete and was not taken, the one that was complete first; 0 if there is none.
 #[unsafe(no_mangle)]
 pub extern "C" fn engine_async_poll(handle: engine_handle) -> engine_request {
-    told(0, || connections::poll(handle))
+    told(0, || requests::poll(handle))
 }
 
 /// Takes a complete request's result: a row batch, or an error batch. It is copied into `out` if it fits; if not, the
@@ -242,7 +242,7 @@ pub unsafe extern "C" fn engine_async_take(
 ) -> i32 {
     // SAFETY: the caller promises `capacity` writable bytes.
     let out = unsafe { batches::place(out, capacity) };
-    batches::answered(out, |out| connections::take(handle, request, out))
+    batches::answered(out, |out| requests::take(handle, request, out))
 }
 
 /// A new cancellation token, for any number of requests of any connections; 0 if there are too many handles.

@@ -31,10 +31,6 @@ use crate::{borrow, borrow_bytes, borrow_text, engine_handle, hooks};
 /// `name` is NULL or points to a NUL-terminated string. `function` may be called with `context`, and `place` may be
 /// written, until `release` is called.
 #[unsafe(no_mangle)]
-#[expect(
-    clippy::too_many_arguments,
-    reason = "C has no closures: a callback is what it calls, with what and when not any more"
-)]
 pub unsafe extern "C" fn engine_create_function(
     handle: engine_handle,
     name: *const c_char,
@@ -63,10 +59,6 @@ pub unsafe extern "C" fn engine_create_function(
 /// # Safety
 /// As for engine_create_function, of `step` and `last`.
 #[unsafe(no_mangle)]
-#[expect(
-    clippy::too_many_arguments,
-    reason = "C has no closures: a callback is what it calls, with what and when not any more"
-)]
 pub unsafe extern "C" fn engine_create_aggregate(
     handle: engine_handle,
     name: *const c_char,
@@ -105,10 +97,6 @@ pub unsafe extern "C" fn engine_create_aggregate(
 /// # Safety
 /// As for engine_create_function, of `step`, `inverse`, `value` and `last`.
 #[unsafe(no_mangle)]
-#[expect(
-    clippy::too_many_arguments,
-    reason = "C has no closures: a callback is what it calls, with what and when not any more"
-)]
 pub unsafe extern "C" fn engine_create_window(
     handle: engine_handle,
     name: *const c_char,

@@ -25,9 +25,7 @@ use std::time::Duration;
 use twill_engine::{Connection as EngineConnection, Database, InterruptHandle, Mode};
 use twill_types::Door;
 
-use crate::abi::{
-    ENGINE_OPEN_CREATE, ENGINE_OPEN_READONLY, ENGINE_OPEN_READWRITE, ENGINE_OPEN_THREAD, engine_status,
-};
+use crate::abi::{ENGINE_OPEN_CREATE, ENGINE_OPEN_READONLY, ENGINE_OPEN_READWRITE, ENGINE_OPEN_THREAD};
 use crate::prepared::{Answer, Execution, Prepared, Room};
 use crate::process::this_thread;
 use crate::table::Table;
@@ -81,7 +79,7 @@ impl From<twill_engine::Error> for Fault {
     }
 }
 
-fn refused(handle: usize) -> impl FnOnce(Refusal) -> Fault {
+pub(crate) fn refused(handle: usize) -> impl FnOnce(Refusal) -> Fault {
     move |refusal| Fault { failure: Arc::new(refusal.into()), owner: Owner::Refused(handle) }
 }
 
@@ -91,12 +89,12 @@ pub(crate) struct Connection {
     generation: u32,
     /// The thread inside, or 0.
     holder: AtomicUsize,
-    state: Mutex<State>,
+    pub(crate) state: Mutex<State>,
     pub(crate) interrupt: OnceLock<InterruptHandle>,
     /// None once closed, and until opened.
-    database: Mutex<Option<Database>>,
+    pub(crate) database: Mutex<Option<Database>>,
     pub(crate) url: OnceLock<String>,
-    in_transaction: AtomicBool,
+    pub(crate) in_transaction: AtomicBool,
     is_async_transaction: AtomicBool,
     /// Whether that transaction writes, so holds the writer slot.
     pub(crate) is_async_writing: AtomicBool,
@@ -116,8 +114,8 @@ pub(crate) struct State {
     pub(crate) connection: Option<EngineConnection>,
     answer: Option<Arc<CString>>,
     /// That of the last call.
-    failure: Option<Arc<Failure>>,
-    statements: HashSet<usize>,
+    pub(crate) failure: Option<Arc<Failure>>,
+    pub(crate) statements: HashSet<usize>,
 }
 
 /// A statement of a connection.
@@ -132,7 +130,7 @@ pub(crate) struct Statement {
 /// The right to call a connection.
 pub(crate) struct Guard<'a> {
     connection: &'a Connection,
-    state: Option<MutexGuard<'a, State>>,
+    pub(crate) state: Option<MutexGuard<'a, State>>,
     /// What to set the busy timeout back to.
     busy_timeout: Option<Duration>,
 }
@@ -211,7 +209,7 @@ impl Connection {
         *self.database.lock().unwrap_or_else(PoisonError::into_inner) = Some(database);
     }
 
-    fn check_process(&self) -> Result<(), Refusal> {
+    pub(crate) fn check_process(&self) -> Result<(), Refusal> {
         if self.generation == process::generation() {
             return Ok(());
         }
@@ -404,7 +402,7 @@ impl Guard<'_> {
 
     /// Keeps a call's failure.
     #[inline]
-    fn settle<T>(&mut self, outcome: Result<T, Refusal>) -> Result<T, Fault> {
+    pub(crate) fn settle<T>(&mut self, outcome: Result<T, Refusal>) -> Result<T, Fault> {
         let is_unwaited = self.busy_timeout.is_some();
         let Some(state) = self.state.as_deref_mut() else { return Err(not_open().into()) };
         match outcome {
@@ -630,60 +628,6 @@ fn start_worker(connection: &Arc<Connection>, completion: Completion) -> Result<
     Ok(worker)
 }
 
-fn worker_of(connection: &Connection) -> Result<Arc<Worker>, Refusal> {
-    connection
-        .worker()
-        .ok_or_else(|| Refusal::misuse("the connection takes no requests: call engine_async_start first"))
-}
-
-/// Makes a request.
-pub(crate) fn request(number: usize, token: Option<Arc<Token>>, task: Task) -> Result<usize, Fault> {
-    let connection = find(number)?;
-    worker_of(&connection)
-        .and_then(|worker| worker.submit(&connection, token, task))
-        .inspect(|_| texts::let_in())
-        .map_err(refused(number))
-}
-
-/// Makes a request on a statement.
-pub(crate) fn request_on(
-    number: usize,
-    token: Option<Arc<Token>>,
-    task: impl FnOnce(Arc<Statement>) -> Task,
-) -> Result<usize, Fault> {
-    let statement = find_statement(number)?;
-    let connection = Arc::clone(&statement.connection);
-    worker_of(&connection)
-        .and_then(|worker| worker.submit(&connection, token, task(statement)))
-        .inspect(|_| texts::let_in())
-        .map_err(refused(number))
-}
-
-/// Cancels a request.
-pub(crate) fn cancel(number: usize, request: usize) -> Result<(), Fault> {
-    let connection = find(number)?;
-    worker_of(&connection).and_then(|worker| worker.cancel(&connection, request)).map_err(refused(number))
-}
-
-/// Waits for a request.
-pub(crate) fn wait(number: usize, request: usize, timeout_ms: i64) -> Result<i32, Fault> {
-    let connection = find(number)?;
-    let timeout = u64::try_from(timeout_ms).ok().map(Duration::from_millis);
-    worker_of(&connection).and_then(|worker| worker.wait(request, timeout)).map_err(refused(number))
-}
-
-/// The complete request that was complete first.
-pub(crate) fn poll(number: usize) -> Result<usize, Fault> {
-    let connection = find(number)?;
-    Ok(worker_of(&connection).map_err(refused(number))?.poll())
-}
-
-/// Takes a request's result.
-pub(crate) fn take(number: usize, request: usize, out: &mut [u8]) -> Result<i32, Fault> {
-    let connection = find(number)?;
-    worker_of(&connection).and_then(|worker| worker.take(request, out)).map_err(refused(number))
-}
-
 /// Compiles the first statement of a text: its number, or 0 for none.
 pub(crate) fn prepare(number: usize, sql: Result<&str, Refusal>, read: &mut usize) -> Result<usize, Fault> {
     let held = find(number)?;
@@ -746,108 +690,6 @@ pub(crate) fn query(number: usize, sql: Result<&str, Refusal>) -> Result<Arc<CSt
     Ok(answer)
 }
 
-/// Copies one connection's database over another's.
-pub(crate) fn backup(
-    from: usize,
-    to: usize,
-    pages_per_step: i32,
-    progress: &crate::copies::Progress,
-) -> Result<(), Fault> {
-    let (source, destination) = (find(from)?, find(to)?);
-    if Arc::ptr_eq(&source, &destination) {
-        return Err(refused(from)(Refusal::misuse("a connection cannot be copied onto itself")));
-    }
-    let mut from_guard = source.enter().map_err(refused(from))?;
-    let to_guard = destination.enter().map_err(refused(to))?;
-    texts::let_in();
-    let outcome = match (from_guard.connection(), to_guard.connection()) {
-        (Some(source), Some(destination)) => {
-            crate::copies::copy(source, destination, pages_per_step, progress)
-        }
-        _ => Err(not_open()),
-    };
-    drop(to_guard);
-    from_guard.settle(outcome)
-}
-
-/// A connection's counts.
-pub(crate) fn status(number: usize) -> Result<engine_status, Fault> {
-    let held = find(number)?;
-    let mut guard = held.enter().map_err(refused(number))?;
-    let outcome = match &guard.state {
-        Some(state) => match &state.connection {
-            Some(connection) => {
-                let count = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
-                let in_transaction = !connection.is_autocommit();
-                held.note_transaction(in_transaction, false);
-                Ok(engine_status {
-                    changes: count(connection.changes()),
-                    total_changes: count(connection.total_changes()),
-                    last_insert_rowid: connection.last_insert_rowid(),
-                    in_transaction: in_transaction.into(),
-                    in_flight: held.pending.load(Ordering::Acquire),
-                    busy_timeout_ms: u32::try_from(connection.busy_timeout().as_millis()).unwrap_or(u32::MAX),
-                    statements: u32::try_from(state.statements.len()).unwrap_or(u32::MAX),
-                })
-            }
-            None => Err(not_open()),
-        },
-        None => Err(not_open()),
-    };
-    guard.settle(outcome)
-}
-
-/// Whether a transaction is open.
-pub(crate) fn in_transaction(number: usize) -> Result<bool, Fault> {
-    Ok(find(number)?.in_transaction.load(Ordering::Acquire))
-}
-
-/// Ends the running call.
-pub(crate) fn interrupt(number: usize) -> Result<(), Fault> {
-    if let Some(interrupt) = find(number)?.interrupt.get() {
-        interrupt.interrupt();
-    }
-    Ok(())
-}
-
-/// The database's metrics as JSON.
-pub(crate) fn metrics(number: usize) -> Result<String, Fault> {
-    let connection = find(number)?;
-    let database = connection.database.lock().unwrap_or_else(PoisonError::into_inner).clone();
-    let database = database.ok_or_else(not_open)?;
-    Ok(crate::controls::metrics_json(&database.metrics()))
-}
-
-/// The database's canonical URL.
-pub(crate) fn url(number: usize) -> Result<String, Fault> {
-    Ok(find(number)?.url.get().cloned().unwrap_or_default())
-}
-
-/// The failure of the last call on a connection or a statement's connection; 0: this thread's own.
-pub(crate) fn failure(number: usize) -> Option<Arc<Failure>> {
-    if number == 0 {
-        return texts::own_error();
-    }
-    if let Some(failure) = texts::refused(number) {
-        return Some(failure);
-    }
-    let connection = match TABLE.get(number) {
-        Some(Held::Connection(connection)) => connection,
-        Some(Held::Statement(statement)) => Arc::clone(&statement.connection),
-        Some(Held::Token(_)) => return Some(Arc::new(wrong_kind("a token").into())),
-        None => return Some(Arc::new(not_open().into())),
-    };
-    if let Err(refusal) = connection.check_process() {
-        return Some(Arc::new(refusal.into()));
-    }
-    let refusal = match connection.state.try_lock() {
-        Ok(state) => return state.failure.clone(),
-        Err(TryLockError::WouldBlock) => running(),
-        Err(TryLockError::Poisoned(_)) => broken(),
-    };
-    Some(Arc::new(refusal.into()))
-}
-
 /// Takes the connection out of the table, ends what runs, waits for it, and closes.
 pub(crate) fn close(number: usize) -> Result<(), Fault> {
     if number == 0 {
@@ -879,15 +721,15 @@ pub(crate) fn not_open() -> Refusal {
     Refusal::misuse("not an open handle")
 }
 
-fn wrong_kind(kind: &str) -> Refusal {
+pub(crate) fn wrong_kind(kind: &str) -> Refusal {
     Refusal::misuse(format!("not an open handle of the kind that this function takes: it is {kind}"))
 }
 
-fn running() -> Refusal {
+pub(crate) fn running() -> Refusal {
     Refusal::misuse("the handle is running another call: open one handle for each thread")
 }
 
-fn broken() -> Refusal {
+pub(crate) fn broken() -> Refusal {
     Refusal::misuse("an internal error broke this handle: close it and open another")
 }
 

@@ -5,11 +5,13 @@
 
 use std::ffi::{c_char, c_void};
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 use twill_engine::{Connection, Database};
 
-use crate::Refusal;
 use crate::abi::engine_progress;
+use crate::connections::{Fault, find, not_open, refused};
+use crate::{Refusal, texts};
 
 /// Who is told how far a copy is.
 pub(crate) struct Progress {
@@ -44,6 +46,23 @@ pub(crate) fn copy(
 ) -> Result<(), Refusal> {
     let pages_per_step = if pages_per_step == -1 { i32::MAX } else { pages_per_step };
     Ok(from.backup_to(to, pages_per_step, |told| progress.tell(told.remaining, told.pagecount))?)
+}
+
+/// Copies one connection's database over another's.
+pub(crate) fn backup(from: usize, to: usize, pages_per_step: i32, progress: &Progress) -> Result<(), Fault> {
+    let (source, destination) = (find(from)?, find(to)?);
+    if Arc::ptr_eq(&source, &destination) {
+        return Err(refused(from)(Refusal::misuse("a connection cannot be copied onto itself")));
+    }
+    let mut from_guard = source.enter().map_err(refused(from))?;
+    let to_guard = destination.enter().map_err(refused(to))?;
+    texts::let_in();
+    let outcome = match (from_guard.connection(), to_guard.connection()) {
+        (Some(source), Some(destination)) => copy(source, destination, pages_per_step, progress),
+        _ => Err(not_open()),
+    };
+    drop(to_guard);
+    from_guard.settle(outcome)
 }
 
 /// Copies `main` of a connection over the database behind a URL.

@@ -26,9 +26,7 @@ pub unsafe extern "C" fn engine_backup(
     progress: engine_progress,
     context: *mut c_void,
 ) -> i32 {
-    coded(|| {
-        connections::backup(from, to, pages_per_step, &Progress::new(progress, context)).map(|()| ENGINE_OK)
-    })
+    coded(|| copies::backup(from, to, pages_per_step, &Progress::new(progress, context)).map(|()| ENGINE_OK))
 }
 
 /// As engine_backup, to the database behind a URL, which is created if it does not exist, and closed after.

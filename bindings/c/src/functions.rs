@@ -263,6 +263,10 @@ impl Aggregate for Groups {
 }
 
 /// Adds a window function.
+#[expect(
+    clippy::too_many_arguments,
+    reason = "those of the C function, two by two where they belong together"
+)]
 pub(crate) fn create_window(
     connection: &Connection,
     name: &str,

@@ -37,9 +37,11 @@ mod mailboxes;
 mod parameters;
 mod prepared;
 mod process;
+mod requests;
 pub mod settings;
 pub mod statements;
 mod table;
+mod telling;
 mod texts;
 mod tokens;
 mod worker;
@@ -138,7 +140,7 @@ pub extern "C" fn engine_close(handle: engine_handle) {
 /// The text stays readable until the calling thread's next engine_last_error.
 #[unsafe(no_mangle)]
 pub extern "C" fn engine_last_error(handle: engine_handle) -> *const c_char {
-    let failure = caught(|| Ok(connections::failure(handle)));
+    let failure = caught(|| Ok(telling::failure(handle)));
     texts::lend_message(failure.unwrap_or_else(|fault| Some(fault.failure)))
 }
 
@@ -295,7 +297,11 @@ mod tests {
     #[test]
     fn a_panic_becomes_a_failure() {
         let told = |panic: fn()| {
-            let fault = caught(|| Ok(panic())).unwrap_err();
+            let body = || {
+                panic();
+                Ok(())
+            };
+            let fault = caught(body).unwrap_err();
             (fault.failure.code, fault.failure.message.to_str().unwrap().to_owned())
         };
         assert_eq!(told(|| panic!("page {}", 7)), (2, "internal error: page 7".to_owned()));

@@ -70,12 +70,10 @@ impl Mailbox {
             if sent == 1 {
                 return true;
             }
-            let error = io::Error::last_os_error();
-            match error.kind() {
-                io::ErrorKind::Interrupted => {}
+            let kind = io::Error::last_os_error().kind();
+            if kind != io::ErrorKind::Interrupted {
                 // Bytes that are not read yet fill the socket: the reader is awake.
-                io::ErrorKind::WouldBlock => return true,
-                _ => return false,
+                return kind == io::ErrorKind::WouldBlock;
             }
         }
     }

@@ -10,6 +10,7 @@ use std::ptr;
 
 use crate::abi::{ENGINE_OK, engine_failure, engine_status};
 use crate::connections::{self, coded, pointed, told};
+use crate::telling;
 use crate::{Refusal, borrow_text, controls, engine_handle, texts};
 
 /// Opens a database as engine_open does. `url` is `length` bytes of UTF-8. `flags`: 0, which leaves it to the URL and
@@ -34,8 +35,7 @@ pub unsafe extern "C" fn engine_open_with(url: *const c_char, length: usize, fla
 /// `out` points to a struct engine_failure.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn engine_failure_of(handle: usize, out: *mut engine_failure) -> i32 {
-    let failure =
-        crate::caught(|| Ok(connections::failure(handle))).unwrap_or_else(|fault| Some(fault.failure));
+    let failure = crate::caught(|| Ok(telling::failure(handle))).unwrap_or_else(|fault| Some(fault.failure));
     let code = failure.as_ref().map_or(0, |failure| failure.extended_code);
     if !out.is_null() {
         // SAFETY: not NULL, and the caller promises room for the struct.
@@ -51,7 +51,7 @@ pub unsafe extern "C" fn engine_failure_of(handle: usize, out: *mut engine_failu
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn engine_status_of(handle: engine_handle, out: *mut engine_status) -> i32 {
     coded(|| {
-        let status = connections::status(handle)?;
+        let status = telling::status(handle)?;
         if out.is_null() {
             return Err(Refusal::misuse("out is NULL").into());
         }
@@ -65,14 +65,14 @@ pub unsafe extern "C" fn engine_status_of(handle: engine_handle, out: *mut engin
 /// were before.
 #[unsafe(no_mangle)]
 pub extern "C" fn engine_in_transaction(handle: engine_handle) -> i32 {
-    told(-1, || connections::in_transaction(handle).map(i32::from))
+    told(-1, || telling::in_transaction(handle).map(i32::from))
 }
 
 /// Ends the call or request that runs on this connection now, with SQLITE_INTERRUPT; a commit on its way to the medium is
 /// awaited. If none runs, nothing happens. Returns ENGINE_OK or ENGINE_MISUSE.
 #[unsafe(no_mangle)]
 pub extern "C" fn engine_interrupt(handle: engine_handle) -> i32 {
-    coded(|| connections::interrupt(handle).map(|()| ENGINE_OK))
+    coded(|| telling::interrupt(handle).map(|()| ENGINE_OK))
 }
 
 /// Sets how long a writer waits for its turn, in milliseconds; 0 does not wait. Returns ENGINE_OK or a code.
@@ -156,7 +156,7 @@ pub unsafe extern "C" fn engine_load_extension(handle: engine_handle, path: *con
 #[unsafe(no_mangle)]
 pub extern "C" fn engine_metrics(handle: engine_handle) -> *const c_char {
     pointed(|| {
-        let json = connections::metrics(handle)?;
+        let json = telling::metrics(handle)?;
         Ok(texts::lend_metrics(json))
     })
 }
@@ -166,7 +166,7 @@ pub extern "C" fn engine_metrics(handle: engine_handle) -> *const c_char {
 #[unsafe(no_mangle)]
 pub extern "C" fn engine_url(handle: engine_handle) -> *const c_char {
     pointed(|| {
-        let url = connections::url(handle)?;
+        let url = telling::url(handle)?;
         Ok(if url.is_empty() { ptr::null() } else { texts::lend_url(&url) })
     })
 }

@@ -23,6 +23,7 @@
 
 use std::collections::HashSet;
 use std::ffi::{CString, c_void};
+use std::os::fd::FromRawFd;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -67,6 +68,7 @@ struct Pool {
     tokens: Mutex<Vec<usize>>,
     requests: Mutex<Vec<(usize, usize)>>,
     contexts: Mutex<Vec<Arc<Told>>>,
+    mailbox: usize,
     steps: AtomicU64,
 }
 
@@ -86,7 +88,7 @@ unsafe extern "C" fn completed(context: *mut c_void, request: usize) {
 unsafe extern "C" fn function(_: *mut c_void, call: usize, arguments: *const u8, length: usize) {
     let batch = unsafe { std::slice::from_raw_parts(arguments, length) };
     check_batch(batch, ENGINE_DONE);
-    if batch[7] == 0 && length % 3 == 0 {
+    if batch[7] == 0 && length.is_multiple_of(3) {
         assert_eq!(unsafe { engine_call_error(call, 0, c"no".as_ptr(), 2) }, ENGINE_OK);
     } else {
         let block = [1_u8, 0, 0, 0, 0, 0, 0, 0, 5, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
@@ -229,22 +231,43 @@ fn close(chance: &mut Chance, pool: &Pool) {
     engine_close(handle);
 }
 
+/// What a call is made with.
+struct Drawn {
+    handle: usize,
+    statement: usize,
+    sql: &'static str,
+    capacity: usize,
+    rows_max: u32,
+    flags: u32,
+    token: usize,
+}
+
 fn step(chance: &mut Chance, pool: &Pool, url: &str, out: &mut [u8]) {
-    let handle = pick(chance, &pool.handles);
-    let statement = pick(chance, &pool.statements);
-    let sql = SQL[chance.below(SQL.len() as u64) as usize];
-    let (text, length) = (sql.as_ptr().cast(), sql.len());
-    let (memory, capacity) = (out.as_mut_ptr(), 88 + chance.below((OUT_BYTES - 87) as u64) as usize);
-    let rows_max = chance.below(4) as u32;
-    let flags = chance.below(8) as u32;
-    let token = if chance.below(3) == 0 { pick(chance, &pool.tokens) } else { 0 };
-    match chance.below(40) {
+    let drawn = Drawn {
+        handle: pick(chance, &pool.handles),
+        statement: pick(chance, &pool.statements),
+        sql: SQL[chance.below(SQL.len() as u64) as usize],
+        capacity: 88 + chance.below((OUT_BYTES - 87) as u64) as usize,
+        rows_max: chance.below(4) as u32,
+        flags: chance.below(8) as u32,
+        token: if chance.below(3) == 0 { pick(chance, &pool.tokens) } else { 0 },
+    };
+    match chance.below(44_u32) {
         0 => open(chance, pool, url),
-        1 => {
-            if chance.below(3) == 0 {
-                close(chance, pool);
-            }
-        }
+        1 if chance.below(3) == 0 => close(chance, pool),
+        1 => {}
+        which @ 2..=22 => statement_call(which, chance, pool, &drawn, out),
+        which @ 23..=32 => request_call(which, chance, pool, &drawn, out),
+        which => other_call(which, chance, pool, &drawn),
+    }
+}
+
+/// Calls on statements.
+fn statement_call(which: u32, chance: &mut Chance, pool: &Pool, drawn: &Drawn, out: &mut [u8]) {
+    let Drawn { handle, statement, capacity, rows_max, flags, sql, .. } = *drawn;
+    let (text, length) = (sql.as_ptr().cast(), sql.len());
+    let memory = out.as_mut_ptr();
+    match which {
         2..=5 => {
             let made = unsafe { engine_prepare(handle, text, length, std::ptr::null_mut()) };
             if made != 0 {
@@ -290,10 +313,19 @@ fn step(chance: &mut Chance, pool: &Pool, url: &str, out: &mut [u8]) {
             let _ = engine_column_name(statement, 0);
             check_code(unsafe { engine_describe(statement, memory, OUT_BYTES) });
         }
-        22 => {
+        _ => {
             let batch = engine_batch_take(statement);
             engine_batch_free(batch.cast(), std::ptr::null_mut());
         }
+    }
+}
+
+/// JSON queries and requests.
+fn request_call(which: u32, chance: &mut Chance, pool: &Pool, drawn: &Drawn, out: &mut [u8]) {
+    let Drawn { handle, statement, rows_max, flags, token, sql, .. } = *drawn;
+    let (text, length) = (sql.as_ptr().cast(), sql.len());
+    let memory = out.as_mut_ptr();
+    match which {
         23 | 24 => {
             let sql = CString::new(sql).unwrap();
             let answer = unsafe { std::ffi::CStr::from_ptr(engine_query(handle, sql.as_ptr())) };
@@ -310,9 +342,8 @@ fn step(chance: &mut Chance, pool: &Pool, url: &str, out: &mut [u8]) {
             }
         }
         29 => {
-            let request = unsafe {
-                engine_async_execute(statement, std::ptr::null(), 0, 2000, rows_max, flags, token)
-            };
+            let request =
+                unsafe { engine_async_execute(statement, std::ptr::null(), 0, 2000, rows_max, flags, token) };
             let _ = engine_async_next(statement, 2000, rows_max, 0, token);
             if request != 0 {
                 pool.requests.lock().unwrap().push((handle, request));
@@ -327,7 +358,7 @@ fn step(chance: &mut Chance, pool: &Pool, url: &str, out: &mut [u8]) {
                 taken(out, code);
             }
         }
-        32 => {
+        _ => {
             let request = engine_async_poll(handle);
             if request != 0 {
                 let code = unsafe { engine_async_take(handle, request, memory, OUT_BYTES) };
@@ -335,6 +366,13 @@ fn step(chance: &mut Chance, pool: &Pool, url: &str, out: &mut [u8]) {
                 taken(out, code);
             }
         }
+    }
+}
+
+/// Tokens, counts, callbacks, copies.
+fn other_call(which: u32, chance: &mut Chance, pool: &Pool, drawn: &Drawn) {
+    let Drawn { handle, statement, rows_max, flags, token, .. } = *drawn;
+    match which {
         33 => {
             let mut tokens = pool.tokens.lock().unwrap();
             match chance.below(3) {
@@ -387,6 +425,13 @@ fn step(chance: &mut Chance, pool: &Pool, url: &str, out: &mut [u8]) {
             let other = pick(chance, &pool.handles);
             check_code(unsafe { engine_backup(handle, other, 3, Some(progress), std::ptr::null_mut()) });
         }
+        40 => check_code(engine_async_start_mailbox(handle, pool.mailbox)),
+        41 => {
+            let mut taken = [0_u64; 8];
+            let pairs = unsafe { engine_mailbox_take(pool.mailbox, taken.as_mut_ptr(), 4) };
+            assert!((0..=4).contains(&pairs), "{pairs}");
+        }
+        42 => engine_statement_drop(std::ptr::null_mut(), std::ptr::without_provenance_mut(statement)),
         _ => {
             let mut length = 0;
             let image = unsafe { engine_serialize(handle, std::ptr::null(), &raw mut length) };
@@ -423,7 +468,9 @@ fn random_calls_from_many_threads_neither_crash_nor_hang() {
     println!("TWILL_FUZZ_STEPS={steps} TWILL_FUZZ_SEED={seed}");
     let directory = tempfile::tempdir().unwrap();
     let url = format!("file://{}?synchronous=off", directory.path().join("fuzz.db").display());
-    let pool = Pool::default();
+    let mut reader = -1;
+    let pool = Pool { mailbox: unsafe { engine_mailbox_new(&raw mut reader) }, ..Pool::default() };
+    assert_ne!(pool.mailbox, 0);
     let began = Instant::now();
     let slowest = Mutex::new(Duration::ZERO);
     std::thread::scope(|scope| {
@@ -457,7 +504,8 @@ fn random_calls_from_many_threads_neither_crash_nor_hang() {
     for statement in pool.statements.lock().unwrap().iter() {
         assert_eq!(engine_finalize(*statement), ENGINE_MISUSE, "its connection is closed");
     }
-    // The file's lock went with its last handle: a plain reader opens it.
+    engine_mailbox_drop(std::ptr::null_mut(), std::ptr::without_provenance_mut(pool.mailbox));
+    drop(unsafe { std::fs::File::from_raw_fd(reader) });
     let slowest = *slowest.lock().unwrap();
     println!("{steps} calls in {:?}, the slowest {slowest:?}", began.elapsed());
 }

@@ -53,8 +53,23 @@ pub(crate) struct Pipeline {
     flying: FuturesUnordered<BoxFuture<'static, Landed>>,
     pace: Pace,
     timer: Option<BoxFuture<'static, ()>>,
+    /// The next record has waited for company, so it may leave as soon as the rhythm lets it.
+    gathered: bool,
     parts: Parts,
     halted: bool,
+}
+
+/// Lets every task run that is ready now.
+async fn yield_once() {
+    let mut yielded = false;
+    poll_fn(|context| {
+        if std::mem::replace(&mut yielded, true) {
+            return Poll::Ready(());
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }
 
 /// A slot that is given and not acknowledged.
@@ -89,6 +104,7 @@ impl Pipeline {
             flying: FuturesUnordered::new(),
             pace,
             timer: None,
+            gathered: false,
             parts: Parts::new(),
             halted: false,
             site,
@@ -123,6 +139,7 @@ impl Pipeline {
             && timer.poll_unpin(context).is_ready()
         {
             self.timer = None;
+            self.gathered = true;
             return Poll::Ready(Event::Time);
         }
         Poll::Pending
@@ -134,6 +151,7 @@ impl Pipeline {
         while !self.halted && self.window.len() < window && self.shared.has_queued() && self.may_leave() {
             let options = &self.site.options;
             let Some(batch) = self.shared.take(options.part_bytes(), options.record_bytes()) else { break };
+            self.gathered = false;
             self.launch(batch);
         }
         if !self.halted
@@ -145,13 +163,20 @@ impl Pipeline {
     }
 
     /// Whether the rhythm lets a record leave; if not, a timer is set for when it does.
+    ///
+    /// An acknowledgement wakes a whole group of waiters at once, and the first that appends again wakes this task. If
+    /// it left alone the others would wait for the next turn; so it first lets whoever is ready run.
     fn may_leave(&mut self) -> bool {
         let flying = self.window.iter().any(|flight| !flight.owned);
         let wait = self.pace.wait(self.site.environment.now());
-        if !flying || wait.is_zero() {
+        if !flying || (wait.is_zero() && self.gathered) {
             return true;
         }
-        self.timer.get_or_insert_with(|| self.site.environment.sleep(wait));
+        if wait.is_zero() {
+            self.timer = Some(yield_once().boxed());
+        } else {
+            self.timer.get_or_insert_with(|| self.site.environment.sleep(wait));
+        }
         false
     }
 

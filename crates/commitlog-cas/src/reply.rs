@@ -62,7 +62,8 @@ impl Reply {
         };
         let source: Cause = std::sync::Arc::new(error);
         match kind {
-            412 => Self::Exists(LogError::Refused { what, source }),
+            // Told only when it goes on without an object to be seen, as a 409 may: then nothing was refused for good.
+            412 => Self::Exists(LogError::Unsettled { what, waited_ms: 0, source }),
             404 => Self::NotFound(LogError::BucketGone { what, source }),
             403 => Self::Refused(LogError::Denied { what, source }),
             401 => Self::Refused(LogError::Unauthenticated { what, source }),

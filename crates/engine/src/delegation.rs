@@ -520,6 +520,48 @@ mod tests {
         }
     }
 
+    /// A door through which no thread comes.
+    struct Threadless(Arc<dyn Door>);
+
+    impl Door for Threadless {
+        fn now(&self) -> Duration {
+            self.0.now()
+        }
+        fn wall_now(&self) -> std::time::SystemTime {
+            self.0.wall_now()
+        }
+        fn fill_random(&self, bytes: &mut [u8]) {
+            self.0.fill_random(bytes);
+        }
+        fn sleep(&self, duration: Duration) {
+            self.0.sleep(duration);
+        }
+        fn spawn(
+            &self,
+            _: &str,
+            _: Box<dyn FnOnce() + Send>,
+        ) -> std::io::Result<std::thread::JoinHandle<()>> {
+            Err(std::io::ErrorKind::WouldBlock.into())
+        }
+    }
+
+    #[test]
+    fn without_a_thread_each_is_sent_away_to_run_its_statement_itself() {
+        let delegation = Delegation::new(Arc::new(Threadless(<dyn Door>::system())));
+        let cancel = Cancel::new();
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for _ in 0..100 {
+                        let ended = lend(|| None, |errand| delegation.run(errand, FOREVER, &cancel));
+                        assert_eq!(ended.unwrap(), Ended::Refused);
+                    }
+                });
+            }
+        });
+        assert_eq!(delegation.queued.load(Ordering::SeqCst), 0);
+    }
+
     #[test]
     fn an_idle_runner_goes_and_comes_back() {
         let delegation = delegation();

@@ -3,7 +3,7 @@
 //! A step is one request's effect on the bucket, or one decision of a process. A process that stalls is one that is
 //! not chosen; it may be chosen again at any later step. A PUT may take effect without its reply arriving, may take
 //! effect late, after its sender gave up on it or died, and may take effect twice. GET and LIST are steps of their
-//! own, so an opener's LIST of an epoch, its GETs and its fence each see the bucket at another time.
+//! own, so an opener's LIST, its GETs and its fence each see the bucket at another time.
 //!
 //! A process's identity is the number of its opening: a process that starts again is a new one. Processes are alike,
 //! so states that differ in the order of processes are one state ([`State::in_order`]).
@@ -17,6 +17,8 @@
 //!   as a crash does.
 //! - The collector has no state: raising the floor is one conditional PUT, and what was allowed below a floor once is
 //!   allowed for ever, so a collector that stalls between its steps is a deletion chosen later.
+//! - A LIST is one step. That a LIST of several pages is not makes no difference to an opener: what its LIST does not
+//!   name it meets when it tries its fence there. (It does to whoever only reads.)
 //! - Large commits in parts, checksums, clocks and commit tokens are not here. A hint is a floor that nobody deletes
 //!   below. Liveness is not checked: openers may restart each other for ever.
 
@@ -40,6 +42,9 @@ use crate::log::store::{CELLS, History, LSNS, Object, Store};
 pub const PROCESSES: usize = 3;
 /// The most commits that one opening writes.
 pub const COMMITS: usize = 4;
+
+/// The most slots at which one opening tries its fence at once.
+pub const FENCES: usize = 4;
 
 /// How far an exploration goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -91,7 +96,7 @@ impl Bounds {
     #[must_use]
     pub fn row(&self) -> usize {
         match self.rules.layout {
-            Layout::Folders => usize::from(self.commits) + 2,
+            Layout::Folders => (usize::from(self.commits) + 4).min(CELLS / (usize::from(self.openings) + 1)),
             Layout::Flat => CELLS,
         }
     }
@@ -106,7 +111,7 @@ impl Bounds {
     #[must_use]
     pub fn rows(&self) -> u8 {
         match self.rules.layout {
-            Layout::Folders => (self.openings + 1).min(u8::try_from(CELLS / self.row()).unwrap_or(1)),
+            Layout::Folders => self.openings + 1,
             Layout::Flat => 1,
         }
     }
@@ -118,7 +123,7 @@ pub enum Phase {
     /// Not running.
     #[default]
     Down,
-    /// About to LIST the epoch it has come to.
+    /// About to LIST.
     Listing,
     /// Reading what LIST named, then trying to fence the first slot that it did not name.
     Walking,
@@ -137,15 +142,23 @@ pub struct Process {
     pub etag: u8,
     /// Where it is in the log; an owner's first slot.
     pub at: store::Position,
-    /// Bit `seq` is set for what LIST named in this epoch.
+    /// The bits of the cells that LIST named.
     pub listed: u32,
+    /// Whether it has listed again.
+    pub relisted: bool,
+    /// At how many slots in a row it tries its fence.
+    pub width: u8,
+    /// What each of these was found to hold.
+    pub met: [Object; FENCES],
     /// The epoch that its fence names, where that is kept over a lost race.
     pub named: u8,
     /// Whether it may acknowledge.
     pub gated: bool,
     /// Whether it has read something that is not the durable history.
     pub astray: bool,
-    /// Commits begun.
+    /// Whether it is fenced and knows it.
+    pub halted: bool,
+    /// Commits begun, and not given up.
     pub sent: u8,
     /// Bit `i` is set when commit `i` is known to be in the log.
     pub owned: u8,
@@ -174,8 +187,8 @@ pub enum Late {
     },
     /// A conditional PUT of the branch record.
     Swap {
-        /// The ETag it asks for.
-        etag: u8,
+        /// What it makes of the record; the ETag it asks for is the one before.
+        new: store::BranchRecord,
     },
 }
 
@@ -297,21 +310,21 @@ impl Default for State {
 pub enum Action {
     /// A process reads the branch record.
     ReadRecord,
-    /// It LISTs the epoch it is in.
+    /// It LISTs the log from where it is.
     List { by: u8 },
     /// It GETs the next slot that LIST named.
     Get { by: u8 },
-    /// Its PUT of a fence takes effect, and it gets the reply.
-    Fence { by: u8 },
+    /// Its PUT of the `nth` fence takes effect, or not, and it gets the reply.
+    Fence { by: u8, nth: u8 },
     /// Its PUT of a fence takes effect, and the reply is lost.
-    FenceReplyLost { by: u8 },
+    FenceReplyLost { by: u8, nth: u8 },
     /// A copy of its PUT of a fence stays under way; it will try again.
-    FenceDelayed { by: u8 },
+    FenceDelayed { by: u8, nth: u8 },
     /// Its PUT of the branch record takes effect, or not, and it gets the reply.
     SwapRecord { by: u8 },
     /// Its PUT of the branch record takes effect, and the reply is lost.
     SwapReplyLost { by: u8 },
-    /// Its PUT of the branch record stays under way; it starts again.
+    /// A copy of its PUT of the branch record stays under way; it will look, and try again.
     SwapDelayed { by: u8 },
     /// A writer begins a commit.
     Append { by: u8 },

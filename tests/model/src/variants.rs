@@ -1,7 +1,7 @@
 //! The broken protocols that must be found out: each is the protocol but for one rule.
 //!
 //! A variant says which rule it breaks, in which model and bound, which property that costs, and in how many steps at
-//! least. A variant whose counterexample is not found is a defect of the model: it would then not notice either if
+//! least. (Flat slots with the epoch kept is shown without the gate of rule 8, which would hide it.) A variant whose counterexample is not found is a defect of the model: it would then not notice either if
 //! the design broke the rule. The bound of each is the smallest found in which the rule is missed.
 
 use crate::branch::{BranchModel, PinHolds};
@@ -100,9 +100,10 @@ fn of_the_log() -> Vec<Variant> {
     let sound = Rules::protocol();
     let four_commits = |bounds| log::Bounds { commits: 4, late: 0, lost: 0, crashes: 0, ..bounds };
     let same = |bounds| bounds;
+    let crash = |bounds| log::Bounds { commits: 2, late: 0, lost: 0, ..bounds };
     vec![
         log_variant(
-            ("flat slots, and a lower epoch's record is void", "2", CONTIGUOUS, 15),
+            ("flat slots, and a lower epoch's record is void", "2", CONTIGUOUS, 14),
             Rules { layout: Layout::Flat, ..sound },
             four_commits,
         ),
@@ -111,9 +112,9 @@ fn of_the_log() -> Vec<Variant> {
                 "flat slots, and the epoch is kept over a lost race for the fence",
                 "3",
                 "a record builds on the one before it",
-                10,
+                11,
             ),
-            Rules { layout: Layout::Flat, epochs: Epochs::Kept, ..sound },
+            Rules { layout: Layout::Flat, epochs: Epochs::Kept, gate: Gate::None, ..sound },
             same,
         ),
         log_variant(
@@ -121,13 +122,13 @@ fn of_the_log() -> Vec<Variant> {
                 "the epoch is kept over a lost race for the fence",
                 "3",
                 "a record builds on the one before it",
-                10,
+                20,
             ),
             Rules { epochs: Epochs::Kept, ..sound },
-            same,
+            crash,
         ),
         log_variant(
-            ("the fence goes after the last slot that LIST named", "4", ACKNOWLEDGED, 15),
+            ("the fence goes after the last slot that LIST named", "4", ACKNOWLEDGED, 12),
             Rules { fence_at: FenceAt::AfterLastListed, ..sound },
             same,
         ),
@@ -142,7 +143,7 @@ fn of_the_log() -> Vec<Variant> {
             same,
         ),
         log_variant(
-            ("what exists after an ambiguous attempt is taken for one's own", "5", ACKNOWLEDGED, 12),
+            ("what exists after an ambiguous attempt is taken for one's own", "5", ACKNOWLEDGED, 10),
             Rules { exists: Exists::TakenForOwn, ..sound },
             same,
         ),
@@ -151,13 +152,13 @@ fn of_the_log() -> Vec<Variant> {
 
 fn of_the_log_beside_collection() -> Vec<Variant> {
     let sound = Rules::protocol();
-    let floor = |bounds| log::Bounds { commits: 2, floors: 1, ..bounds };
+    let floor = |bounds| log::Bounds { commits: 2, floors: 1, late: 0, ..bounds };
     let merging = |bounds| log::Bounds { commits: 2, floors: 1, merging: true, ..bounds };
     let following =
         |bounds| log::Bounds { commits: 2, late: 0, lost: 0, floors: 1, following: true, ..bounds };
     vec![
         log_variant(
-            ("nothing is done to the branch record before the first acknowledgement", "8", ACKNOWLEDGED, 16),
+            ("nothing is done to the branch record before the first acknowledgement", "8", ACKNOWLEDGED, 15),
             Rules { gate: Gate::None, ..sound },
             floor,
         ),
@@ -166,23 +167,23 @@ fn of_the_log_beside_collection() -> Vec<Variant> {
                 "the floor is read again, and not swapped, before the first acknowledgement",
                 "8",
                 ACKNOWLEDGED,
-                16,
+                15,
             ),
             Rules { gate: Gate::FloorRead, ..sound },
             floor,
         ),
         log_variant(
-            ("records are sent before the gate, and only acknowledged after it", "8", CONTIGUOUS, 18),
+            ("records are sent before the gate, and only acknowledged after it", "8", CONTIGUOUS, 17),
             Rules { send: Send::AfterFence, ..sound },
             floor,
         ),
         log_variant(
-            ("on 412 the branch record is swapped again without reading again", "8", ACKNOWLEDGED, 17),
+            ("on 412 the branch record is swapped again without reading again", "8", ACKNOWLEDGED, 15),
             Rules { swap_412: Swap412::TriesAgain, ..sound },
             floor,
         ),
         log_variant(
-            ("fences are deleted", "9", ACKNOWLEDGED, 13),
+            ("fences are deleted", "9", ACKNOWLEDGED, 11),
             Rules { fences_kept: false, ..sound },
             floor,
         ),
@@ -198,12 +199,12 @@ fn of_the_log_beside_collection() -> Vec<Variant> {
         ),
         log_variant(
             (
-                "a follower does not check that LSNs follow each other",
+                "a follower does not check that records follow each other",
                 "18",
                 "a follower reads the history alone",
-                23,
+                21,
             ),
-            Rules { follower_checks_lsn: false, ..sound },
+            Rules { follower_checks: false, ..sound },
             following,
         ),
     ]

@@ -111,6 +111,20 @@ fn rule_5_what_is_not_settled_by_the_deadline_is_indeterminate() {
 }
 
 #[test]
+fn rule_5_a_409_until_the_deadline_is_told_as_unsettled_not_as_a_refusal_for_good() {
+    let unsettled = |error: &LogError| matches!(error, LogError::Unsettled { waited_ms: 1.., .. });
+    let world = World::with_timeline();
+    let (log, _) = world.open(&world.site()).unwrap();
+    world.spoil(Kind::Put, "log/1/0", 9999, Fault::Status(409));
+    let outcome = world.run(log.wait_durable(log.append(NewCommit::new("a")).unwrap()));
+    assert!(matches!(&outcome, Outcome::Indeterminate(error) if unsettled(error)), "{outcome:?}");
+    world.heal();
+    world.spoil(Kind::Put, "branches/main", 9999, Fault::Status(409));
+    let opened = world.open(&world.site()).map(drop);
+    assert!(matches!(&opened, Err(error) if unsettled(error)), "{opened:?}");
+}
+
+#[test]
 fn rule_5_a_commit_that_was_never_sent_is_not_applied_when_one_before_is_indeterminate() {
     let world = World::with_timeline();
     let options = Options { window: 1, ..Options::default() };

@@ -287,3 +287,67 @@ fn a_writer_that_is_sent_away_waits_no_longer_than_its_timeout_in_all() {
     });
     assert_eq!(int(&holder, "SELECT count(*) FROM t WHERE x > 1"), 0);
 }
+
+#[test]
+fn every_kind_of_statement_that_writes_rows_does_in_a_crowd_what_it_does_alone() {
+    let schema = "
+        CREATE TABLE p(id INTEGER PRIMARY KEY);
+        CREATE TABLE c(p REFERENCES p DEFERRABLE INITIALLY DEFERRED);
+        CREATE TABLE k(id INTEGER PRIMARY KEY, n INTEGER CHECK(n < 3)) STRICT;
+        CREATE TRIGGER refuse BEFORE INSERT ON k WHEN new.n < 0 BEGIN SELECT RAISE(ROLLBACK, 'refused'); END;
+        CREATE VIRTUAL TABLE f USING fts5(x);
+        CREATE VIRTUAL TABLE r USING rtree(id, low, high);
+        CREATE TABLE big(writer, x)";
+    on_every_backend(|place| {
+        let database = place.open();
+        let check = database.connect().unwrap();
+        check.execute_batch(schema).unwrap();
+        crowd(&database, |writer, connection| {
+            connection.execute_batch("PRAGMA cache_size = 10; PRAGMA foreign_keys = 1").unwrap();
+            for index in 0..4 {
+                let id = row(writer, index * 10);
+                let run = |sql: &str| connection.execute(&sql.replace('$', &id.to_string()), ());
+                let refused = |sql: &str, code: i32| {
+                    let error = run(sql).unwrap_err();
+                    assert_eq!(error.extended_code(), code, "{sql}: {error:?}");
+                    assert!(connection.is_autocommit());
+                };
+                refused("INSERT INTO c VALUES($)", 787);
+                refused("INSERT INTO k VALUES($, -1)", 1811);
+                refused("INSERT INTO k VALUES($, 'text')", 3091);
+                let before = connection.last_commit();
+                refused("INSERT INTO k VALUES($ + 1, 1), ($ + 2, 3)", 275);
+                assert_eq!(connection.last_commit(), before, "nothing was committed");
+                refused("INSERT OR FAIL INTO k VALUES($ + 3, 1), ($ + 4, 3)", 275);
+                assert_ne!(connection.last_commit(), before, "the first row was");
+                let upsert = "INSERT INTO k VALUES($, 1) ON CONFLICT DO UPDATE SET n = n + 1";
+                assert_eq!((run(upsert).unwrap(), run(upsert).unwrap()), (1, 1));
+                refused(upsert, 275);
+                assert_eq!(run("INSERT INTO f(rowid, x) VALUES($, 'word$')").unwrap(), 1);
+                assert_eq!(run("UPDATE f SET x = x || ' common' WHERE rowid = $").unwrap(), 1);
+                assert_eq!(run("INSERT INTO r VALUES($, $, $ + 1)").unwrap(), 1);
+                let spills = "WITH RECURSIVE n(i) AS (VALUES(1) UNION ALL SELECT i + 1 FROM n WHERE i < 100)
+                              INSERT INTO big SELECT $, randomblob(1000) FROM n";
+                assert_eq!(run(spills).unwrap(), 100);
+                assert_eq!(run("DELETE FROM big WHERE writer = $ AND rowid % 2 < 3").unwrap(), 100);
+            }
+            connection.execute("PRAGMA query_only = 1", ()).unwrap();
+            assert_eq!(connection.execute("INSERT INTO p VALUES(1)", ()).unwrap_err().code(), 8);
+        });
+        assert!(database.metrics().delegated > 0);
+        let each = i64::try_from(WRITERS * 4).unwrap();
+        for (sql, expected) in [
+            ("SELECT count(*) FROM c", 0),
+            ("SELECT count(*) FROM k WHERE id % 10 = 0 AND n = 2", each),
+            ("SELECT count(*) FROM k WHERE id % 10 = 3 AND n = 1", each),
+            ("SELECT count(*) FROM k", 2 * each),
+            ("SELECT count(*) FROM f('common')", each),
+            ("SELECT count(*) FROM r WHERE low >= 0", each),
+            ("SELECT count(*) FROM big", 0),
+        ] {
+            assert_eq!(int(&check, sql), expected, "{sql}");
+        }
+        check.execute("INSERT INTO f(f, rank) VALUES('integrity-check', 1)", ()).unwrap();
+        assert_eq!(check.query("PRAGMA integrity_check", ()).unwrap().rows, [["ok".into()]]);
+    });
+}

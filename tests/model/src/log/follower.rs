@@ -1,8 +1,8 @@
 //! A reader that follows the log and writes nothing.
 //!
 //! It is not protected from the collector: the slot it wants may be merged away, and what it then meets at that name
-//! may be the fence of a stalled opener. It takes an object for the next only if LSNs follow each other, and looks at
-//! the floor from time to time (rule 18).
+//! may be the fence of a stalled opener. It takes a record for the next only if it follows, and looks at the
+//! floor from time to time (rule 18).
 
 use crate::log::store::{Position, Step, Store};
 use crate::log::{Action, Bounds, State};
@@ -36,12 +36,8 @@ pub fn step(bounds: &Bounds, state: &mut State, action: Action) -> Option<()> {
             let at = state.follower.at;
             let layout = bounds.rules.layout;
             let step = Store::meaning(layout, at.epoch, state.store.get(bounds, at.epoch, at.seq));
-            let follows = match step {
-                Step::End => false,
-                Step::Void => true,
-                Step::Commit { lsn, .. } => lsn == at.lsn + 1 || !bounds.rules.follower_checks_lsn,
-                Step::Fence { base_lsn, .. } => base_lsn == at.lsn || !bounds.rules.follower_checks_lsn,
-            };
+            let checked = bounds.rules.follower_checks || !matches!(step, Step::Commit { .. });
+            let follows = if checked { Store::follows(at, step) } else { true };
             if follows {
                 if let Step::Commit { writer, .. } = step {
                     state.follower.astray |= state.durable().writer(at.lsn + 1) != writer;

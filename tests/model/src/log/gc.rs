@@ -50,6 +50,7 @@ pub fn step(bounds: &Bounds, state: &mut State, action: Action) -> Option<()> {
             state.spent.floors += 1;
             state.store.record.floor = to;
             state.store.record.etag += 1;
+            state.store.record.stamp = 0;
             Some(())
         }
         Action::Merge { lsn } => {

@@ -1,13 +1,17 @@
-//! Opening for write: read the branch record, walk, fence, swap the record.
+//! Opening for write: read the branch record, LIST, walk, fence, swap the record.
 //!
 //! Invariants:
-//! 1. An opener tries its fence at one slot until the bucket has answered that it created it or that it exists;
-//!    only then it goes on (rule 5).
-//! 2. What it reads it takes for the log only if LSNs follow each other; otherwise it starts again.
+//! 1. An opener tries its fence at a slot until the bucket has answered that it created it or that it exists; only
+//!    then it goes on (rule 5). When a record took its slot it LISTs again and tries at twice as many slots in a row;
+//!    it goes on when all of them are settled, and the first fence among them counts.
+//! 2. A fence counts by its place alone. What it reads as commits it takes only if LSNs follow each other and each
+//!    builds on the one before; otherwise it starts again.
+//! 3. The swap of the branch record moves the floor over the fences where there is no commit between, and is settled
+//!    by reading one's own stamp.
 
 use crate::log::rules::{Epochs, FenceAt, Gate, Layout, Swap412};
-use crate::log::store::{Object, Position, Step, Store};
-use crate::log::{Action, Bounds, Late, Phase, Process, State, writer};
+use crate::log::store::{BranchRecord, Object, Position, Step, Store};
+use crate::log::{Action, Bounds, FENCES, Late, Phase, Process, State, writer};
 
 /// What the openers may do.
 pub fn actions(bounds: &Bounds, state: &State, actions: &mut Vec<Action>) {
@@ -20,25 +24,31 @@ pub fn actions(bounds: &Bounds, state: &State, actions: &mut Vec<Action>) {
         match process.phase {
             Phase::Down => {}
             Phase::Listing => actions.push(Action::List { by }),
-            Phase::Walking if is_listed(process, process.at.seq) => actions.push(Action::Get { by }),
-            Phase::Walking => walking(bounds, state, process, actions),
+            Phase::Walking if is_listed(bounds, process, process.at) => actions.push(Action::Get { by }),
+            Phase::Walking => fencing(bounds, state, process, actions),
             Phase::Owner if !process.gated => owner(bounds, state, process, actions),
             Phase::Owner => {}
         }
     }
 }
 
-fn walking(bounds: &Bounds, state: &State, process: &Process, actions: &mut Vec<Action>) {
-    let (by, (epoch, seq)) = (process.id, fence_place(bounds, process));
-    if !Store::has_cell(bounds, epoch, seq) {
+fn fencing(bounds: &Bounds, state: &State, process: &Process, actions: &mut Vec<Action>) {
+    let by = process.id;
+    let (epoch, last) = fence_place(bounds, process, process.width.saturating_sub(1));
+    if !Store::has_cell(bounds, epoch, last) {
         return;
     }
-    actions.push(Action::Fence { by });
-    if state.spent.lost < bounds.lost {
-        actions.push(Action::FenceReplyLost { by });
-    }
-    if state.spent.late < bounds.late {
-        actions.push(Action::FenceDelayed { by });
+    for (nth, met) in (0..process.width).zip(&process.met) {
+        if *met != Object::Absent {
+            continue;
+        }
+        actions.push(Action::Fence { by, nth });
+        if state.spent.lost < bounds.lost {
+            actions.push(Action::FenceReplyLost { by, nth });
+        }
+        if state.spent.late < bounds.late {
+            actions.push(Action::FenceDelayed { by, nth });
+        }
     }
 }
 
@@ -61,39 +71,44 @@ pub fn step(bounds: &Bounds, state: &mut State, action: Action) -> Option<()> {
         Action::ReadRecord => read_record(state),
         Action::List { by } => {
             let at = state.process(by)?.at;
-            let listed = state.store.list(bounds, at.epoch);
+            let listed = state.store.list(bounds, at);
             let process = state.process_mut(by)?;
-            process.listed = (listed >> at.seq) << at.seq;
+            process.listed = listed;
             process.phase = Phase::Walking;
+            look_around(bounds, process);
             Some(())
         }
-        Action::Get { by } => read(bounds, state, by),
-        Action::Fence { by } => {
-            let created = put_fence(bounds, state, by)?;
-            if created { fenced(bounds, state, by) } else { meet(bounds, state, by) }
+        Action::Get { by } => get(bounds, state, by),
+        Action::Fence { by, nth } => {
+            put_fence(bounds, state, by, nth)?;
+            let process = *state.process(by)?;
+            let (epoch, seq) = fence_place(bounds, &process, nth);
+            let found = state.store.get(bounds, epoch, seq);
+            *state.process_mut(by)?.met.get_mut(usize::from(nth))? = found;
+            settle_fences(bounds, state, by)
         }
-        Action::FenceReplyLost { by } => {
+        Action::FenceReplyLost { by, nth } => {
             state.spent.lost += 1;
-            put_fence(bounds, state, by).map(|_created| ())
+            put_fence(bounds, state, by, nth)
         }
-        Action::FenceDelayed { by } => {
+        Action::FenceDelayed { by, nth } => {
             state.spent.late += 1;
             let process = *state.process(by)?;
-            let (epoch, seq) = fence_place(bounds, &process);
+            let (epoch, seq) = fence_place(bounds, &process, nth);
             state.keep_late(Late::Slot { epoch, seq, object: fence_of(bounds, &process) });
             Some(())
         }
         Action::SwapRecord { by } => pass_gate(bounds, state, by),
         Action::SwapReplyLost { by } => {
             state.spent.lost += 1;
-            state.store.record.etag += 1;
-            state.process_mut(by).map(start_again)
+            state.store.record = swapped(&state.store.record, state.process(by)?);
+            Some(())
         }
         Action::SwapDelayed { by } => {
             state.spent.late += 1;
-            let etag = state.process(by)?.etag;
-            state.keep_late(Late::Swap { etag });
-            state.process_mut(by).map(start_again)
+            let new = swapped(&state.store.record, state.process(by)?);
+            state.keep_late(Late::Swap { new });
+            Some(())
         }
         _ => None,
     }
@@ -103,7 +118,8 @@ fn read_record(state: &mut State) -> Option<()> {
     state.spent.openings += 1;
     let (id, record) = (state.spent.openings, state.store.record);
     let down = state.processes.iter_mut().find(|process| process.phase == Phase::Down)?;
-    *down = Process { phase: Phase::Listing, id, etag: record.etag, at: record.floor, ..Process::default() };
+    let (etag, at) = (record.etag, record.floor);
+    *down = Process { phase: Phase::Listing, id, etag, at, width: 1, ..Process::default() };
     Some(())
 }
 
@@ -112,20 +128,32 @@ pub fn start_again(process: &mut Process) {
     *process = Process::default();
 }
 
-/// Whether LIST named that seq.
+/// Whether LIST named that slot.
 #[must_use]
-pub fn is_listed(process: &Process, seq: u8) -> bool {
-    process.listed & (1 << seq) != 0
+pub fn is_listed(bounds: &Bounds, process: &Process, at: Position) -> bool {
+    Store::index(bounds, at.epoch, at.seq).is_some_and(|index| process.listed & (1 << index) != 0)
 }
 
-/// Where it tries to fence.
-fn fence_place(bounds: &Bounds, process: &Process) -> (u8, u8) {
+/// At the end of what is listed of an epoch, with something listed of a later one, it LISTs once more.
+fn look_around(bounds: &Bounds, process: &mut Process) {
+    let next_epoch = Store::index(bounds, process.at.epoch + 1, 0).unwrap_or(usize::MAX);
+    let beyond = bounds.rules.layout == Layout::Folders
+        && (next_epoch < 32 && process.listed.checked_shr(u32::try_from(next_epoch).unwrap_or(32)) > Some(0));
+    if !process.relisted && beyond && !is_listed(bounds, process, process.at) {
+        process.phase = Phase::Listing;
+        process.relisted = true;
+    }
+}
+
+/// Where its `nth` fence goes.
+fn fence_place(bounds: &Bounds, process: &Process, nth: u8) -> (u8, u8) {
     let at = process.at;
     match bounds.rules.fence_at {
-        FenceAt::FirstFree => (at.epoch, at.seq),
+        FenceAt::FirstFree => (at.epoch, at.seq + nth),
         FenceAt::AfterLastListed => {
-            let after_last = u8::try_from(32 - process.listed.leading_zeros()).unwrap_or(u8::MAX);
-            (at.epoch, at.seq.max(after_last))
+            let listed = |seq: &u8| is_listed(bounds, process, Position { seq: *seq, ..at });
+            let last = (at.seq..bounds.columns()).rev().find(listed);
+            (at.epoch, last.map_or(at.seq, |last| last + 1))
         }
     }
 }
@@ -142,94 +170,132 @@ fn named_epoch(bounds: &Bounds, process: &Process) -> u8 {
     }
 }
 
-fn put_fence(bounds: &Bounds, state: &mut State, by: u8) -> Option<bool> {
+fn put_fence(bounds: &Bounds, state: &mut State, by: u8, nth: u8) -> Option<()> {
     let process = *state.process(by)?;
-    let (epoch, seq) = fence_place(bounds, &process);
-    Some(state.store.create(bounds, epoch, seq, fence_of(bounds, &process)))
+    let (epoch, seq) = fence_place(bounds, &process, nth);
+    state.store.create(bounds, epoch, seq, fence_of(bounds, &process));
+    Some(())
 }
 
-/// Its fence is in the log: it owns the epoch that the fence names, from the first slot on.
-fn fenced(bounds: &Bounds, state: &mut State, by: u8) -> Option<()> {
+/// When all its fences are settled: the first that is its own makes it the owner; what took the place of others is
+/// read on the way.
+fn settle_fences(bounds: &Bounds, state: &mut State, by: u8) -> Option<()> {
+    let before = *state.process(by)?;
+    let own = fence_of(bounds, &before);
+    let met = before.met.iter().take(usize::from(before.width));
+    if met.clone().any(|object| *object == Object::Absent) {
+        return Some(());
+    }
+    state.process_mut(by)?.met = [Object::Absent; FENCES];
+    for (nth, object) in (0..).zip(met) {
+        if *object == own {
+            let (_, seq) = fence_place(bounds, &before, nth);
+            return fenced(bounds, state, by, named_epoch(bounds, &before), seq);
+        }
+        if !meet(bounds, state, by, nth, *object)? {
+            break;
+        }
+    }
     let process = state.process_mut(by)?;
-    let (_, fence_seq) = fence_place(bounds, process);
-    let epoch = named_epoch(bounds, process);
+    if process.phase == Phase::Walking && bounds.rules.fence_at == FenceAt::FirstFree {
+        let advanced = process.at.epoch > before.at.epoch || bounds.rules.epochs == Epochs::Kept;
+        process.width = if advanced { 1 } else { (before.width * 2).min(u8::try_from(FENCES).unwrap_or(1)) };
+        process.phase = Phase::Listing;
+        process.relisted = true;
+        process.listed = 0;
+    }
+    Some(())
+}
+
+/// It owns the epoch that its fence names, from the first slot on.
+fn fenced(bounds: &Bounds, state: &mut State, by: u8, epoch: u8, fence_seq: u8) -> Option<()> {
+    let process = state.process_mut(by)?;
     let seq = if bounds.rules.layout == Layout::Flat { fence_seq + 1 } else { 0 };
     *process = Process {
         phase: Phase::Owner,
-        at: Position { epoch, seq, lsn: process.at.lsn },
-        listed: 0,
-        named: 0,
+        id: by,
+        etag: process.etag,
+        at: Position { epoch, seq, lsn: process.at.lsn, previous: by },
+        astray: process.astray,
         next_seq: seq,
-        ..*process
+        ..Process::default()
     };
     Some(())
 }
 
-/// The slot is taken: read it back. It may be its own fence, by an attempt whose reply was lost.
-fn meet(bounds: &Bounds, state: &mut State, by: u8) -> Option<()> {
-    let process = *state.process(by)?;
-    let (epoch, seq) = fence_place(bounds, &process);
-    if state.store.get(bounds, epoch, seq) == fence_of(bounds, &process) {
-        return fenced(bounds, state, by);
-    }
-    let met_fence = matches!(state.store.get(bounds, epoch, seq), Object::Fence { .. });
-    if bounds.rules.epochs == Epochs::Kept && met_fence {
+/// Another's object is where its fence should be. Whether what lies after it counts.
+fn meet(bounds: &Bounds, state: &mut State, by: u8, nth: u8, object: Object) -> Option<bool> {
+    let (_, seq) = fence_place(bounds, state.process(by)?, nth);
+    let is_fence = matches!(object, Object::Fence { .. });
+    if bounds.rules.epochs == Epochs::Kept && is_fence {
         let process = state.process_mut(by)?;
         process.named = named_epoch(bounds, process);
         process.at.seq += 1;
-        return Some(());
+        return Some(false);
     }
+    let process = state.process_mut(by)?;
     if bounds.rules.fence_at == FenceAt::AfterLastListed && seq != process.at.seq {
-        let process = state.process_mut(by)?;
-        process.listed |= 1 << seq;
-        return Some(());
+        if let Some(index) = Store::index(bounds, process.at.epoch, seq) {
+            process.listed |= 1 << index;
+        }
+        return Some(false);
     }
-    read(bounds, state, by)
+    let epoch = process.at.epoch;
+    take(bounds, state, by, object)?;
+    Some(state.process(by).is_some_and(|process| process.at.epoch == epoch))
 }
 
-/// Takes in what is at its place.
-fn read(bounds: &Bounds, state: &mut State, by: u8) -> Option<()> {
+/// GET of a slot that LIST named. When it is gone it starts again.
+fn get(bounds: &Bounds, state: &mut State, by: u8) -> Option<()> {
+    let at = state.process(by)?.at;
+    let object = state.store.get(bounds, at.epoch, at.seq);
+    if object == Object::Absent {
+        return state.process_mut(by).map(start_again);
+    }
+    take(bounds, state, by, object)?;
+    if let Some(process) = state.process_mut(by) {
+        look_around(bounds, process);
+    }
+    Some(())
+}
+
+/// Takes in an object, or starts again when it does not follow.
+fn take(bounds: &Bounds, state: &mut State, by: u8, object: Object) -> Option<()> {
     let durable = state.durable();
-    let process = state.process(by)?;
-    let (at, was_listed) = (process.at, is_listed(process, process.at.seq));
     let layout = bounds.rules.layout;
-    let step = Store::meaning(layout, at.epoch, state.store.get(bounds, at.epoch, at.seq));
     let process = state.process_mut(by)?;
-    let follows = match step {
-        Step::End => !was_listed,
-        Step::Void => true,
-        Step::Commit { lsn, .. } => lsn == at.lsn + 1,
-        Step::Fence { base_lsn, .. } => base_lsn == at.lsn,
-    };
-    if !follows {
+    let step = Store::meaning(layout, process.at.epoch, object);
+    if !Store::follows(process.at, step) {
         start_again(process);
         return Some(());
     }
-    match step {
-        Step::Commit { writer, lsn } => process.astray |= durable.writer(lsn) != writer,
-        Step::Fence { .. } if layout == Layout::Folders => {
-            process.phase = Phase::Listing;
-            process.listed = 0;
-        }
-        Step::End | Step::Void | Step::Fence { .. } => {}
+    if let Step::Commit { writer, lsn } = step {
+        process.astray |= durable.writer(lsn) != writer;
     }
-    process.at = Store::after(layout, at, step);
+    process.at = Store::after(layout, process.at, step);
     Some(())
+}
+
+/// The branch record as this opener's swap makes it.
+#[must_use]
+pub fn swapped(old: &BranchRecord, process: &Process) -> BranchRecord {
+    let floor = if old.floor.lsn == process.at.lsn { process.at } else { old.floor };
+    BranchRecord { etag: old.etag + 1, floor, stamp: process.id }
 }
 
 fn pass_gate(bounds: &Bounds, state: &mut State, by: u8) -> Option<()> {
     let record = state.store.record;
-    let process = state.process(by)?;
+    let process = *state.process(by)?;
     let passes = match bounds.rules.gate {
-        Gate::RecordSwap => record.etag == process.etag,
+        Gate::RecordSwap => record.etag == process.etag || record.stamp == by,
         Gate::FloorRead => (record.floor.epoch, record.floor.lsn) <= (process.at.epoch, process.at.lsn),
         Gate::None => true,
     };
     if passes {
-        if bounds.rules.gate == Gate::RecordSwap {
-            state.store.record.etag += 1;
+        if bounds.rules.gate == Gate::RecordSwap && record.stamp != by {
+            state.store.record = swapped(&record, &process);
         }
-        let before = writer::acknowledged(bounds, state.process(by)?);
+        let before = writer::acknowledged(bounds, &process);
         let process = state.process_mut(by)?;
         process.gated = true;
         process.etag = 0;

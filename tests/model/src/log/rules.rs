@@ -105,8 +105,8 @@ pub struct Rules {
     pub floor_before_delete: bool,
     /// Rule 9: what is merged is published before its parts are deleted.
     pub merged_before_delete: bool,
-    /// Rule 18: a reader checks that LSNs follow each other.
-    pub follower_checks_lsn: bool,
+    /// Rule 18: a reader checks that LSNs follow each other, and each record builds on the one before.
+    pub follower_checks: bool,
 }
 
 impl Rules {
@@ -126,7 +126,7 @@ impl Rules {
             fences_kept: true,
             floor_before_delete: true,
             merged_before_delete: true,
-            follower_checks_lsn: true,
+            follower_checks: true,
         }
     }
 }

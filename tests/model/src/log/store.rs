@@ -69,6 +69,8 @@ pub struct Position {
     pub seq: u8,
     /// The last LSN before this place.
     pub lsn: u8,
+    /// Who wrote the object before this place. Stands for its checksum, which the next record repeats.
+    pub previous: u8,
 }
 
 impl Debug for Position {
@@ -78,12 +80,14 @@ impl Debug for Position {
 }
 
 /// The branch record.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct BranchRecord {
     /// Changes with every PUT.
     pub etag: u8,
     /// Where an opener starts to walk, and below which objects may be deleted.
     pub floor: Position,
+    /// The opening that swapped it last; 0 when that was the collector.
+    pub stamp: u8,
 }
 
 /// The bucket.
@@ -150,7 +154,9 @@ impl Store {
         Self { cells: [Object::Absent; CELLS], record, merged: 0 }
     }
 
-    fn index(bounds: &Bounds, epoch: u8, seq: u8) -> Option<usize> {
+    /// The number of a cell; `None` for one beyond the table.
+    #[must_use]
+    pub fn index(bounds: &Bounds, epoch: u8, seq: u8) -> Option<usize> {
         let row = if bounds.rules.layout == Layout::Flat { 0 } else { usize::from(epoch) };
         let (index, inside) = (row * bounds.row() + usize::from(seq), usize::from(seq) < bounds.row());
         (inside && index < CELLS).then_some(index)
@@ -187,12 +193,11 @@ impl Store {
         }
     }
 
-    /// LIST of one epoch: bit `seq` is set where there is an object.
+    /// LIST from a place on: the bits of the cells where there is an object.
     #[must_use]
-    pub fn list(&self, bounds: &Bounds, epoch: u8) -> u32 {
-        (0..bounds.columns())
-            .filter(|seq| self.get(bounds, epoch, *seq) != Object::Absent)
-            .fold(0, |mask, seq| mask | (1 << seq))
+    pub fn list(&self, bounds: &Bounds, from: Position) -> u32 {
+        let from = Self::index(bounds, from.epoch, from.seq).unwrap_or(CELLS);
+        self.cells().filter(|(index, _)| *index >= from).fold(0, |mask, (index, _)| mask | (1 << index))
     }
 
     /// Every slot that holds something, in the order of their names.
@@ -233,10 +238,27 @@ impl Store {
     pub fn after(layout: Layout, at: Position, step: Step) -> Position {
         match (step, layout) {
             (Step::End, _) => at,
-            (Step::Commit { .. }, _) => Position { seq: at.seq + 1, lsn: at.lsn + 1, ..at },
+            (Step::Commit { writer, .. }, _) => {
+                Position { seq: at.seq + 1, lsn: at.lsn + 1, previous: writer, ..at }
+            }
             (Step::Void, _) => Position { seq: at.seq + 1, ..at },
-            (Step::Fence { epoch, .. }, Layout::Folders) => Position { epoch, seq: 0, ..at },
-            (Step::Fence { epoch, .. }, Layout::Flat) => Position { epoch, seq: at.seq + 1, ..at },
+            (Step::Fence { owner, epoch, .. }, Layout::Folders) => {
+                Position { epoch, seq: 0, previous: owner, ..at }
+            }
+            (Step::Fence { owner, epoch, .. }, Layout::Flat) => {
+                Position { epoch, seq: at.seq + 1, previous: owner, ..at }
+            }
+        }
+    }
+
+    /// Whether a walker at `at` may take `step`: a commit must be the next, and build on what is before it. A fence
+    /// counts by its place alone.
+    #[must_use]
+    pub fn follows(at: Position, step: Step) -> bool {
+        match step {
+            Step::End => false,
+            Step::Commit { writer, lsn } => lsn == at.lsn + 1 && writer == at.previous,
+            Step::Void | Step::Fence { .. } => true,
         }
     }
 
@@ -251,21 +273,19 @@ impl Store {
                 *writer = below.writer(lsn);
             }
         }
-        let mut owner = None;
         loop {
             let step = Self::meaning(layout, at.epoch, self.get(bounds, at.epoch, at.seq));
             match step {
                 Step::End => return history,
                 Step::Commit { writer, lsn } => {
                     history.torn |= lsn != at.lsn + 1;
-                    history.foreign |= *owner.get_or_insert(writer) != writer;
+                    history.foreign |= at.previous != writer;
                     if let Some(place) = history.writers.get_mut(usize::from(at.lsn + 1)) {
                         *place = writer;
                     }
                     history.last = at.lsn + 1;
                 }
-                Step::Fence { owner: next, .. } => owner = Some(next),
-                Step::Void => {}
+                Step::Void | Step::Fence { .. } => {}
             }
             at = Self::after(layout, at, step);
         }

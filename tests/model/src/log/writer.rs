@@ -4,7 +4,8 @@
 //! 1. A commit's slot and bytes are fixed at its first attempt (rule 1); a writer tries until the bucket has answered
 //!    that it created the slot or that it exists, and then reads it back (rule 5).
 //! 2. A commit is acknowledged when it and all before it are owned, and the gate is passed (rules 4 and 8).
-//! 3. A writer that meets another's object is fenced, and ends.
+//! 3. A writer that meets another's object is fenced: it begins nothing more, settles what it sent to slots before
+//!    that one, and ends.
 
 use crate::log::rules::{Ambiguous, Exists, Layout, Send};
 use crate::log::store::{Object, Store};
@@ -29,7 +30,7 @@ pub fn actions(bounds: &Bounds, state: &State, actions: &mut Vec<Action>) {
 
 fn writing(bounds: &Bounds, state: &State, process: &Process, actions: &mut Vec<Action>) {
     let by = process.id;
-    let may_send = process.gated || bounds.rules.send == Send::AfterFence;
+    let may_send = !process.halted && (process.gated || bounds.rules.send == Send::AfterFence);
     let in_flight = u32::from(process.sent) - process.owned.trailing_ones();
     if may_send
         && in_flight < u32::from(bounds.window)
@@ -83,7 +84,7 @@ pub fn step(bounds: &Bounds, state: &mut State, action: Action) -> Option<()> {
                 Late::Slot { epoch, seq, object } => {
                     state.store.create(bounds, epoch, seq, object);
                 }
-                Late::Swap { etag } if state.store.record.etag == etag => state.store.record.etag += 1,
+                Late::Swap { new } if state.store.record.etag + 1 == new.etag => state.store.record = new,
                 Late::Swap { .. } => {}
             }
             Some(())
@@ -113,7 +114,8 @@ fn put(bounds: &Bounds, state: &mut State, by: u8, commit: u8) -> Option<()> {
     if created || found == object || taken_for_own {
         let before = acknowledged(bounds, &process);
         state.process_mut(by)?.owned |= 1 << commit;
-        return acknowledge(bounds, state, by, before);
+        acknowledge(bounds, state, by, before)?;
+        return end_when_settled(state, by);
     }
     let void = match found {
         Object::Absent => false,
@@ -123,7 +125,18 @@ fn put(bounds: &Bounds, state: &mut State, by: u8, commit: u8) -> Option<()> {
     let process = state.process_mut(by)?;
     if bounds.rules.layout == Layout::Flat && void {
         move_on(bounds, process, commit);
-    } else {
+        return Some(());
+    }
+    process.halted = true;
+    process.sent = commit;
+    process.owned &= (1 << commit) - 1;
+    end_when_settled(state, by)
+}
+
+/// A writer that was fenced settles what it sent before the fence's place, and ends.
+fn end_when_settled(state: &mut State, by: u8) -> Option<()> {
+    let process = state.process_mut(by)?;
+    if process.halted && u32::from(process.sent) == process.owned.trailing_ones() {
         opener::start_again(process);
     }
     Some(())

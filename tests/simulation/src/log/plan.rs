@@ -95,7 +95,7 @@ impl Plan {
         let options = options(chance, &faults);
         // A LIST that never fits into an attempt would only mean that nothing happens.
         faults.list_takes = faults.list_takes.min(options.attempt_timeout / 2);
-        let storm = chance.pick(&[5, 5, 10, 20, 40]);
+        let storm = chance.pick(&[3, 3, 5, 10, 30]);
         Self {
             processes: chance.range(2..=4_usize),
             storm: Duration::from_secs(storm),
