@@ -91,6 +91,19 @@ describe("memory", () => {
     expect(rss() - before).toBeLessThan(40);
   }, 30_000);
 
+  test("an abandoned cursor in the middle of a JavaScript window function is let go without calling it from the collector", () => {
+    using db = new Database(":memory:");
+    db.run("CREATE TABLE t(a); INSERT INTO t VALUES (1), (2), (3)");
+    let results = 0;
+    db.aggregate("win", { start: 0, step: (a, v) => a + v, inverse: (a, v) => a - v, result: (a) => { results++; return a; } });
+    const abandon = () => { db.prepare("SELECT win(a) OVER (ROWS 1 PRECEDING) AS w FROM t").iterate().next(); };
+    for (let n = 0; n < 2000; n++) abandon();
+    Bun.gc(true);
+    expect(db.query("SELECT win(a) AS w FROM t").get()).toEqual({ w: 6 });
+    expect(results).toBeGreaterThan(2000);
+    db.run("DROP TABLE t");
+  });
+
   test("databases that nobody closes go", async () => {
     const path = freshPath();
     const use = (count: number) => { for (let n = 0; n < count; n++) new Database(path).query("SELECT 1").get(); };

@@ -670,6 +670,22 @@ pub(crate) fn finalize(number: usize) -> Result<(), Fault> {
     Ok(())
 }
 
+/// Lets a statement go without freeing it here: the connection's next call does, on its own thread. A collector's thread may
+/// neither hold the connection, whose call would be refused meanwhile, nor run the end of a function that it calls out to.
+pub(crate) fn let_go(number: usize) -> Result<(), Fault> {
+    let statement = find_statement(number)?;
+    if TABLE.remove(number, |held| matches!(held, Held::Statement(_))).is_none() {
+        return Err(refused(number)(not_open()));
+    }
+    statement.is_finalized.store(true, Ordering::Release);
+    let connection = Arc::clone(&statement.connection);
+    if let Some(worker) = connection.worker() {
+        worker.cancel_statement(&connection, number);
+    }
+    connection.doom(statement);
+    Ok(())
+}
+
 /// Runs SQL, or answers why it could not be read. An error of the engine is an answer.
 pub(crate) fn query(number: usize, sql: Result<&str, Refusal>) -> Result<Arc<CString>, Fault> {
     let held = find(number)?;

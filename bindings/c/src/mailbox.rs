@@ -92,10 +92,10 @@ pub extern "C" fn engine_mailbox_drop(_unused: *mut c_void, number: *mut c_void)
     }));
 }
 
-/// Finalizes a statement, now or when the call that runs is over.
+/// Lets a statement go: its connection's next call frees it, or its close.
 #[unsafe(no_mangle)]
 pub extern "C" fn engine_statement_drop(_unused: *mut c_void, number: *mut c_void) {
-    drop(crate::caught(|| connections::finalize(number.addr())));
+    drop(crate::caught(|| connections::let_go(number.addr())));
 }
 
 /// Closes a connection on a thread of the library: what runs is interrupted, and an open transaction rolled back.
