@@ -6,7 +6,7 @@
 //! the end everything can be closed and nothing is left open.
 //!
 //! `TWILL_FUZZ_STEPS=1000000 TWILL_FUZZ_SEED=7 cargo test --release -p twill-c --test fuzz` is the long run;
-//! tests/fuzz-record.json is what it last gave.
+//! tests/record.json is what it last gave.
 #![allow(
     unsafe_code,
     clippy::unwrap_used,
