@@ -81,6 +81,8 @@ impl Door for SystemDoor {
     }
 
     fn spawn(&self, name: &str, body: Box<dyn FnOnce() + Send>) -> io::Result<JoinHandle<()>> {
-        std::thread::Builder::new().name(name.to_owned()).spawn(body)
+        // As much as a main thread usually has: SQL that runs there must run here. Untouched stack costs no memory.
+        const STACK_BYTES: usize = 8 << 20;
+        std::thread::Builder::new().name(name.to_owned()).stack_size(STACK_BYTES).spawn(body)
     }
 }

@@ -351,3 +351,31 @@ fn every_kind_of_statement_that_writes_rows_does_in_a_crowd_what_it_does_alone()
         assert_eq!(check.query("PRAGMA integrity_check", ()).unwrap().rows, [["ok".into()]]);
     });
 }
+
+#[test]
+fn a_deep_expression_runs_in_a_crowd_as_on_a_main_thread() {
+    let place = Place::memory();
+    let database = place.open();
+    database.connect().unwrap().execute("CREATE TABLE t(x)", ()).unwrap();
+    let pattern = format!("{}b", "%a".repeat(20_000));
+    let rows = AtomicUsize::new(0);
+    let holder = database.connect().unwrap();
+    let transaction = holder.transaction(TransactionMode::Immediate).unwrap();
+    std::thread::scope(|scope| {
+        for _ in 0..WRITERS {
+            let writer = || {
+                let connection = database.connect().unwrap();
+                // LIKE calls itself for each wildcard.
+                let sql = "INSERT INTO t SELECT ? LIKE ?";
+                let text = "a".repeat(20_000);
+                let inserted = connection.execute(sql, (text, pattern.as_str())).unwrap();
+                rows.fetch_add(usize::try_from(inserted).unwrap(), Ordering::SeqCst);
+            };
+            std::thread::Builder::new().stack_size(8 << 20).spawn_scoped(scope, writer).unwrap();
+        }
+        std::thread::sleep(Duration::from_millis(300));
+        transaction.commit().unwrap();
+    });
+    assert!(database.metrics().delegated > 0, "so many writers make a crowd");
+    assert_eq!(rows.into_inner(), WRITERS);
+}
