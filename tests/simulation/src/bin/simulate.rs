@@ -184,5 +184,9 @@ fn work(
             interrupted.store(true, Ordering::Relaxed);
         }
         bar.inc(1);
+        // Without a terminal there is no bar to be seen.
+        if bar.is_hidden() && sum.runs.is_multiple_of(5000) {
+            eprintln!("{} runs, {} failed", sum.runs, sum.failures.len());
+        }
     }
 }

@@ -96,7 +96,7 @@ impl Plan {
         // A LIST that never fits into an attempt would only mean that nothing happens.
         faults.list_takes = faults.list_takes.min(options.attempt_timeout / 2);
         let storm = chance.pick(&[3, 3, 5, 10, 30]);
-        Self {
+        let mut plan = Self {
             processes: chance.range(2..=4_usize),
             storm: Duration::from_secs(storm),
             faults,
@@ -113,7 +113,19 @@ impl Plan {
             large: chance.pick(&[0, 0, 10, 40]),
             floor: chance.pick(&[0, 10, 40]),
             seal: chance.pick(&[0, 0, 0, 100]),
+        };
+        if seed.is_multiple_of(5) {
+            plan.keep_house();
         }
+        plan
+    }
+
+    /// Every fifth run is about collecting, merging and pinning large commits, all at once.
+    fn keep_house(&mut self) {
+        self.habits = Habits { write: 12, collect: 8, merge: 8, pin: 8, ..self.habits };
+        self.merge.records_min = self.merge.records_min.min(2);
+        (self.large, self.floor) = (40, 40);
+        self.leisure = self.leisure.min(Duration::from_millis(200));
     }
 }
 
