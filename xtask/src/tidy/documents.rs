@@ -21,7 +21,7 @@ const REQUIRED: &[&str] = &[
     "LICENSE-APACHE",
     "docs/format/README.md",
 ];
-const COMMANDS: &[&str] = &["test", "tidy", "demo"];
+const COMMANDS: &[&str] = &["test", "tidy", "pack", "demo"];
 
 /// Checks the required documents and every markdown file.
 pub(crate) fn check(workspace: &Workspace) -> Result<Vec<Complaint>> {
