@@ -8,3 +8,9 @@ test("the differences that are documented are those that the suite knows by name
   const rows = [...page.matchAll(/^\| ([^|]+) \| ([^|]+) \| [^|]+ \|$/gm)].map(([, name, here]) => [name!.trim(), here!.trim()]);
   expect(Object.fromEntries(rows.slice(1))).toEqual(differences);
 });
+
+test("the project's README shows the program that the package's README shows, which another test runs", () => {
+  const program = (path: string) => /```ts\n(import \{ connect[^]*?)```/.exec(readFileSync(new URL(path, import.meta.url), "utf8"))?.[1];
+  expect(program("../README.md")?.split("\n").length).toBe(10);
+  expect(program("../../../README.md")).toBe(program("../README.md"));
+});
