@@ -71,5 +71,5 @@ pub use proof::{Proof, Race, Refusal, prove_conditional_writes};
 pub use read::Reader;
 pub use recover::{Recovered, recover};
 pub use register::{Loaded, LogState, Register, Swapped, Version};
-pub use retention::{Collected, Pinned, Raise, collect, raise};
+pub use retention::{Collected, Pinned, Raise, collect, collect_from, raise};
 pub use site::Site;

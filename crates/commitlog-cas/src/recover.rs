@@ -116,13 +116,18 @@ impl Walk {
         Ok(())
     }
 
-    /// Nobody else checks what a walk that only reads has found: if it went over a fence, it counts only if the floor
-    /// is where it was. Otherwise the fence may be a superseded opener's, in a place that was emptied meanwhile.
+    /// Nobody else checks what a walk that only reads has found. If it went over a fence, that may be a superseded
+    /// opener's, in a place that was emptied meanwhile; if it ended in a gap, what was there may have been merged. So
+    /// then it counts only if the floor is where it was.
     async fn confirm_reading(self) -> Result<Self, LogError> {
         let floor = self.loaded.state.floor;
-        let crossed = self.walker.position.slot.epoch > floor.slot.epoch;
-        if crossed && self.walker.site.register.load().await?.state.floor != floor {
-            return Err(LogError::Superseded);
+        let end = self.walker.position.slot;
+        let doubtful = end.epoch > floor.slot.epoch || self.walker.listing().reaches_behind(end);
+        if doubtful && self.walker.seal().is_none() {
+            let now = self.walker.site.register.load().await?.state.floor;
+            if now != floor {
+                return Err(LogError::Superseded);
+            }
         }
         Ok(self)
     }

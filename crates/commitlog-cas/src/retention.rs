@@ -16,12 +16,12 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use object_store::path::Path;
-use twill_types::{Epoch, Lsn};
+use twill_types::{Epoch, Lsn, Seq};
 
 use crate::environment::Point;
 use crate::error::LogError;
 use crate::name::{self, LogName};
-use crate::position::{Position, Stamp};
+use crate::position::{Position, Slot, Stamp};
 use crate::record::{self, Body, Header, Kind, Payload, Record};
 use crate::register::{LogState, Swapped};
 use crate::requests;
@@ -110,20 +110,32 @@ pub struct Collected {
 /// That of the store, or of an object that is not what its name says. What was deleted until then stays deleted; the
 /// next collection goes on.
 pub async fn collect(site: &Site, pinned: &[Pinned]) -> Result<Collected, LogError> {
+    collect_from(site, Position::default(), pinned).await
+}
+
+/// The same from the epoch of `from` on: the horizon of the last collection, if no pin has gone since. Fences add up
+/// below it, and each is looked at by a collection that passes it.
+///
+/// # Errors
+/// As [`collect`].
+pub async fn collect_from(site: &Site, from: Position, pinned: &[Pinned]) -> Result<Collected, LogError> {
     let horizon = site.register.load().await?.state.horizon;
+    let first = Slot { epoch: from.slot.epoch, seq: Seq(0) };
+    let after = name::list_after(&site.root, first);
     let parse = |path: &Path| LogName::parse(&site.root, path).filter(|name| name.last() < horizon.slot);
-    let mut names = requests::list(site, &name::log_folder(&site.root), None, parse).await?;
+    let mut names = requests::list(site, &name::log_folder(&site.root), Some(&after), parse).await?;
     names.sort_unstable_by_key(|name| name.last());
     let mut collected = Collected::default();
-    let mut kept_parts = BTreeSet::new();
+    let (mut kept_parts, mut all_seen) = (BTreeSet::new(), true);
     let mut judged = stream::iter(names)
         .map(|name| judge(site, name, horizon.lsn, pinned))
         .buffered(site.options.reads_at_once.max(1));
     while let Some(verdict) = judged.try_next().await? {
         match verdict {
+            Judged::Gone => all_seen = false,
             Judged::Stays => {}
-            Judged::Pinned(parts) => {
-                collected.kept += 1;
+            Judged::Kept { pinned, parts } => {
+                collected.kept += u64::from(pinned);
                 kept_parts.extend(parts);
             }
             Judged::Goes(path, parts) => {
@@ -136,16 +148,21 @@ pub async fn collect(site: &Site, pinned: &[Pinned]) -> Result<Collected, LogErr
             }
         }
     }
-    collected.parts += collect_orphans(site, horizon, &kept_parts).await?;
+    // What is gone may have been merged just now, and its parts be named by what was not listed.
+    if all_seen {
+        collected.parts += collect_orphans(site, first.epoch, horizon, &kept_parts).await?;
+    }
     Ok(collected)
 }
 
 /// What is to become of an object below the horizon.
 enum Judged {
-    /// It is not there, a fence, or a seal.
+    /// It is not there any more.
+    Gone,
+    /// A fence, or a seal.
     Stays,
-    /// A pin keeps it, and these parts.
-    Pinned(Vec<(Epoch, u64)>),
+    /// A pin keeps it, or that its number is above the horizon's; and these parts.
+    Kept { pinned: bool, parts: Vec<(Epoch, u64)> },
     /// It goes, and these parts before it.
     Goes(Path, Vec<(Epoch, u64)>),
 }
@@ -160,19 +177,28 @@ fn judge<'a>(
         let path = name.path(&site.root);
         let object = path.to_string();
         let Some(front) = requests::get_front(site, &path, record::HEADER_BYTES as u64).await? else {
-            return Ok(Judged::Stays);
+            return Ok(Judged::Gone);
         };
         let header = record::decode_header(&object, &front)?;
         if header.identity != site.identity || header.slot != name.last() {
             let expected = format!("slot {} of this log", name.last());
             return Err(LogError::corrupt(&object, expected, header.slot));
         }
-        // A void record may have a later number than the horizon; it goes when the horizon has passed that.
-        if !matches!(header.kind, Kind::Commits | Kind::Merged) || header.last > horizon {
+        if !matches!(header.kind, Kind::Commits | Kind::Merged) {
             return Ok(Judged::Stays);
         }
-        let parts = if header.has_parts { parts_of(site, &path).await? } else { Vec::new() };
-        if is_pinned(&header, pinned) { Ok(Judged::Pinned(parts)) } else { Ok(Judged::Goes(path, parts)) }
+        let parts = match header.has_parts {
+            true => parts_of(site, &path).await?,
+            false => Some(Vec::new()),
+        };
+        let Some(parts) = parts else { return Ok(Judged::Gone) };
+        let pinned = is_pinned(&header, pinned);
+        // A void record may have a later number than the horizon; it goes when the horizon has passed that.
+        if pinned || header.last > horizon {
+            Ok(Judged::Kept { pinned, parts })
+        } else {
+            Ok(Judged::Goes(path, parts))
+        }
     }
     .boxed()
 }
@@ -181,13 +207,13 @@ fn is_pinned(header: &Header, pinned: &[Pinned]) -> bool {
     pinned.iter().any(|pin| pin.first <= header.last && header.first <= pin.last)
 }
 
-/// The parts that the records of this object name.
-async fn parts_of(site: &Site, path: &Path) -> Result<Vec<(Epoch, u64)>, LogError> {
+/// The parts that the records of this object name; `None` if it is not there any more.
+async fn parts_of(site: &Site, path: &Path) -> Result<Option<Vec<(Epoch, u64)>>, LogError> {
     let object = path.to_string();
-    let Some(bytes) = requests::get(site, path).await? else { return Ok(Vec::new()) };
+    let Some(bytes) = requests::get(site, path).await? else { return Ok(None) };
     let mut parts = Vec::new();
     name_parts(&record::decode(&object, &bytes)?, &object, &mut parts)?;
-    Ok(parts)
+    Ok(Some(parts))
 }
 
 fn name_parts(record: &Record, object: &str, parts: &mut Vec<(Epoch, u64)>) -> Result<(), LogError> {
@@ -213,16 +239,18 @@ fn name_parts(record: &Record, object: &str, parts: &mut Vec<(Epoch, u64)>) -> R
     Ok(())
 }
 
-/// Deletes the parts of epochs wholly below the horizon that no kept record names.
+/// Deletes the parts of epochs from `first` on, wholly below the horizon, that no kept record names.
 fn collect_orphans<'a>(
     site: &'a Site,
+    first: Epoch,
     horizon: Position,
     kept: &'a BTreeSet<(Epoch, u64)>,
 ) -> BoxFuture<'a, Result<u64, LogError>> {
     async move {
         let parse = |path: &Path| {
             let part = name::parse_part(&site.root, path)?;
-            (part.0 < horizon.slot.epoch && !kept.contains(&part)).then_some(part)
+            let below = part.0 >= first && part.0 < horizon.slot.epoch;
+            (below && !kept.contains(&part)).then_some(part)
         };
         let mut orphans = requests::list(site, &name::parts_folder(&site.root), None, parse).await?;
         orphans.sort_unstable();

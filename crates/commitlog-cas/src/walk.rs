@@ -106,6 +106,12 @@ impl Listing {
         }
     }
 
+    /// Whether there is anything behind `slot`.
+    pub(crate) fn reaches_behind(&self, slot: Slot) -> bool {
+        let merged = self.merged.last().is_some_and(|&(epoch, _, last)| Slot { epoch, seq: last } > slot);
+        merged || self.slots.last().is_some_and(|last| *last > slot)
+    }
+
     /// Whether there is anything in a later epoch.
     pub(crate) fn reaches_beyond(&self, epoch: Epoch) -> bool {
         let slots = self.slots.last().is_some_and(|slot| slot.epoch > epoch);

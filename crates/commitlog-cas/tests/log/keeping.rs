@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use twill_commitlog_cas::{
     Collected, Follower, LogError, MergeOptions, Merged, NewCommit, Outcome, Pinned, Point, Polling,
-    Position, Raise, Reader, collect, merge, raise,
+    Position, Raise, Reader, collect, collect_from, merge, raise,
 };
 use twill_types::{Lsn, TimelineId};
 
@@ -204,6 +204,18 @@ fn rule_9_a_position_that_goes_back_is_refused() {
         assert!(matches!(world.run(raise(&world.site(), raised)), Err(LogError::Invalid { .. })));
     }
     assert_eq!(world.state().floor, floor);
+}
+
+#[test]
+fn a_collection_that_goes_on_from_the_last_one_does_not_look_at_old_fences_again() {
+    let (world, log) = grown();
+    let horizon = log.boundary_at(Lsn::new(10));
+    world.run(raise(&world.site(), Raise { floor: None, horizon })).unwrap();
+    world.run(collect(&world.site(), &[])).unwrap();
+    world.requests();
+    assert_eq!(world.run(collect_from(&world.site(), horizon.unwrap(), &[])).unwrap(), Collected::default());
+    // The branch record, and the merged-away slots of the horizon's own epoch, of which nothing is left.
+    assert_eq!(world.requests().iter().filter(|(kind, _)| *kind == Kind::Get).count(), 1);
 }
 
 #[test]

@@ -221,6 +221,48 @@ fn rule_7_orphan_parts_go_only_when_their_epoch_lies_below_the_horizon() {
     assert_eq!(collected.records, 2);
 }
 
+#[test]
+fn rule_14_the_parts_of_what_a_pin_keeps_are_kept_though_it_is_merged_meanwhile() {
+    use twill_commitlog_cas::{MergeOptions, Pinned, Reader, merge};
+    let world = World::with_timeline();
+    let (log, _) = world.open(&world.site_with(parts_options())).unwrap();
+    for payload in [1, 2, 3] {
+        let lsn = log.append(NewCommit::new(vec![payload; 1_500])).unwrap();
+        assert!(world.run(log.wait_durable(lsn)).is_durable());
+    }
+    let beginning = world.state().horizon;
+    let (new, _) = world.open(&world.site()).unwrap();
+    let at = Some(new.base());
+    world.run(new.raise(Raise { floor: at, horizon: None })).unwrap();
+    // A merge that began before the horizon was raised, and goes on while what is below is collected.
+    let release = crate::opening::hold(&world, Point::BeforeMergedPut);
+    let site = world.site();
+    world.spawn(async move {
+        let options = MergeOptions { records_min: 2, ..MergeOptions::default() };
+        merge(&site, Position::default(), &options).await.unwrap();
+    });
+    world.pass(20 * MS);
+    world.run(new.raise(Raise { floor: None, horizon: at })).unwrap();
+    let all = [Pinned { first: Lsn::new(1), last: Lsn::new(3) }];
+    // The collection lists the slots, but looks at them when they are merged and gone.
+    world.latency(3 * MS);
+    world.spoil(Kind::Get, "log/1/", 3, Fault::Slow(50 * MS));
+    let site = world.site();
+    world.spawn(async move {
+        drop(collect(&site, &all).await.unwrap());
+    });
+    world.pass(8 * MS);
+    release.store(true, std::sync::atomic::Ordering::SeqCst);
+    world.pass(200 * MS);
+    world.latency(Duration::ZERO);
+    let mut reader = Reader::new(&world.site(), beginning);
+    let found = world.run(reader.next(Lsn::new(3))).unwrap();
+    assert_eq!(found.iter().map(|commit| commit.payload.len()).collect::<Vec<_>>(), [1_500; 3]);
+    // And with the pin everything goes.
+    world.run(collect(&world.site(), &[])).unwrap();
+    assert!(!world.keys().iter().any(|key| key.starts_with("parts")), "{:?}", world.keys());
+}
+
 const TOKEN: Token = Token([0x70; 16]);
 
 fn golden_header(kind: RecordKind, slot: Slot, first: u64, last: u64) -> Header {
