@@ -369,6 +369,23 @@ fn request_call(which: u32, chance: &mut Chance, pool: &Pool, drawn: &Drawn, out
     }
 }
 
+fn add_function(handle: usize, flags: u32) {
+    let any = if flags & 1 == 0 { ENGINE_ANY_THREAD } else { 0 };
+    check_code(unsafe {
+        engine_create_function(
+            handle,
+            c"f".as_ptr(),
+            1,
+            any,
+            Some(function),
+            std::ptr::null_mut(),
+            None,
+            std::ptr::null_mut(),
+            0,
+        )
+    });
+}
+
 /// Tokens, counts, callbacks, copies.
 fn other_call(which: u32, chance: &mut Chance, pool: &Pool, drawn: &Drawn) {
     let Drawn { handle, statement, rows_max, flags, token, .. } = *drawn;
@@ -400,22 +417,7 @@ fn other_call(which: u32, chance: &mut Chance, pool: &Pool, drawn: &Drawn) {
             let _ = engine_url(handle);
             let _ = unsafe { engine_failure_of(statement, std::ptr::null_mut()) };
         }
-        36 => {
-            let any = if flags & 1 == 0 { ENGINE_ANY_THREAD } else { 0 };
-            check_code(unsafe {
-                engine_create_function(
-                    handle,
-                    c"f".as_ptr(),
-                    1,
-                    any,
-                    Some(function),
-                    std::ptr::null_mut(),
-                    None,
-                    std::ptr::null_mut(),
-                    0,
-                )
-            });
-        }
+        36 => add_function(handle, flags),
         37 => {
             check_code(unsafe {
                 engine_set_commit_hook(handle, ENGINE_ANY_THREAD, Some(hook), std::ptr::null_mut(), None)
