@@ -22,7 +22,7 @@ mod driver;
 use std::collections::BTreeMap;
 
 use stateright::Model;
-use twill_tests_model::log::rules::Rules;
+use twill_tests_model::log::rules::{Ambiguous, Rules, Swap412};
 use twill_tests_model::log::{Action, Bounds, LogModel, State};
 use twill_types::seeded::Chance;
 
@@ -34,7 +34,7 @@ fn number(name: &str, default: u64) -> u64 {
     std::env::var(name).map_or(default, |value| value.parse().expect(name))
 }
 
-fn bounds(chance: &mut Chance) -> Bounds {
+fn bounds(chance: &mut Chance, rules: Rules) -> Bounds {
     Bounds {
         processes: chance.range(1..=3),
         window: chance.range(1..=3),
@@ -44,7 +44,7 @@ fn bounds(chance: &mut Chance) -> Bounds {
         lost: chance.range(0..=2),
         crashes: chance.range(0..=1),
         floors: chance.range(0..=2),
-        ..Bounds::small(Rules::protocol())
+        ..Bounds::small(rules)
     }
 }
 
@@ -53,10 +53,10 @@ fn kind(action: Action) -> String {
     text.split([' ', '{']).next().unwrap_or_default().to_owned()
 }
 
-/// Walks once; the kinds of the steps that were taken.
-fn walk(seed: u64) -> Vec<String> {
+/// Walks once by these rules; the kinds of the steps that were taken, or where model and log part.
+fn walk(seed: u64, rules: Rules) -> Result<Vec<String>, String> {
     let mut chance = Chance::from_seed(seed);
-    let bounds = bounds(&mut chance);
+    let bounds = bounds(&mut chance, rules);
     let model = LogModel { bounds };
     let (mut state, mut real) = (State::new(), Real::new(bounds));
     let mut taken: Vec<Action> = Vec::new();
@@ -80,24 +80,26 @@ fn walk(seed: u64) -> Vec<String> {
         taken.push(action);
         if let Err(difference) = real.take(action, &state, &after) {
             let steps: Vec<String> = taken.iter().map(|step| format!("  {step:?}")).collect();
-            panic!(
-                "seed {seed}, {bounds:?}\n{}\nbefore: {state:?}\nafter: {after:?}\n{difference}",
-                steps.join("\n")
-            );
+            let steps = steps.join("\n");
+            return Err(format!(
+                "seed {seed}, {bounds:?}\n{steps}\nbefore: {state:?}\nafter: {after:?}\n{difference}"
+            ));
         }
         state = after;
-        assert!(!state.broken.any(), "the model itself is broken: {:?}", state.broken);
+        if state.broken.any() {
+            return Err(format!("seed {seed}: the model itself is broken: {:?}", state.broken));
+        }
     }
     let history = state.store.history(&bounds, &state.durable());
     let (floor, writers) = real.history();
     let expected: Vec<u8> =
         (state.store.record.floor.lsn + 1..=history.last).map(|lsn| history.writer(lsn)).collect();
-    assert_eq!(
-        (floor, writers),
-        (u64::from(state.store.record.floor.lsn), expected),
-        "seed {seed}: {taken:?}"
-    );
-    taken.into_iter().map(kind).collect()
+    if (floor, &writers) != (u64::from(state.store.record.floor.lsn), &expected) {
+        return Err(format!(
+            "seed {seed}: {taken:?}: a reader gets {writers:?} after {floor}, not {expected:?}"
+        ));
+    }
+    Ok(taken.into_iter().map(kind).collect())
 }
 
 #[test]
@@ -105,7 +107,7 @@ fn the_real_log_takes_the_models_steps() {
     let (traces, first) = (number("REPLAY_TRACES", 500), number("REPLAY_SEED", 1));
     let mut counts: BTreeMap<String, u64> = BTreeMap::new();
     for seed in first..first + traces {
-        for step in walk(seed) {
+        for step in walk(seed, Rules::protocol()).unwrap_or_else(|difference| panic!("{difference}")) {
             *counts.entry(step).or_default() += 1;
         }
     }
@@ -133,5 +135,23 @@ fn the_real_log_takes_the_models_steps() {
         for step in all {
             assert!(counts.contains_key(step), "no trace had a {step}");
         }
+    }
+}
+
+/// The comparison can fail: the log does not do what these models do.
+#[test]
+fn other_rules_are_told_from_the_logs() {
+    let sound = Rules::protocol();
+    let others = [
+        Rules { ambiguous: Ambiguous::NextSlot, ..sound },
+        Rules { acknowledged_in_order: false, ..sound },
+        Rules { swap_412: Swap412::TriesAgain, ..sound },
+    ];
+    for rules in others {
+        let parts = |seed| {
+            let difference = walk(seed, rules).err()?;
+            (!difference.contains("the model itself is broken")).then_some(difference)
+        };
+        assert!((1..500).find_map(parts).is_some(), "no walk showed a difference: {rules:?}");
     }
 }
