@@ -249,7 +249,7 @@ fn rule_14_the_parts_of_what_a_pin_keeps_are_kept_though_it_is_merged_meanwhile(
     world.spoil(Kind::Get, "log/1/", 3, Fault::Slow(50 * MS));
     let site = world.site();
     world.spawn(async move {
-        drop(collect(&site, &all).await.unwrap());
+        collect(&site, &all).await.unwrap();
     });
     world.pass(8 * MS);
     release.store(true, std::sync::atomic::Ordering::SeqCst);
