@@ -77,9 +77,7 @@ impl Package {
         let directory = self.directory.join("../../examples").join(name);
         install(&directory)?;
         for tarball in tarballs {
-            let file = tarball.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-            let package = file.trim_start_matches("twilldb-").split("-0.").next().unwrap_or_default();
-            let target = directory.join("node_modules/@twilldb").join(package);
+            let target = directory.join("node_modules/@twilldb").join(package_of(path(tarball)?)?);
             fs::create_dir_all(&target).with_context(|| format!("creating {}", target.display()))?;
             let arguments = ["-xzf", path(tarball)?, "-C", path(&target)?, "--strip-components=1"];
             Program::new("tar").args(arguments).output()?;
@@ -129,6 +127,13 @@ fn platform() -> Result<&'static str> {
         ("macos", "x86_64", _) => "darwin-x64",
         (system, processor, _) => bail!("there is no package for {system} on {processor}"),
     })
+}
+
+/// The name within the scope of the package that npm packed as `…/twilldb-NAME-VERSION.tgz`.
+fn package_of(tarball: &str) -> Result<&str> {
+    let file = tarball.rsplit('/').next().unwrap_or(tarball);
+    let name = file.strip_prefix("twilldb-").and_then(|rest| rest.rsplit_once('-'));
+    Ok(name.with_context(|| format!("{tarball} is not named as npm names tarballs"))?.0)
 }
 
 fn path(path: &Path) -> Result<&str> {
@@ -184,6 +189,13 @@ mod tests {
         copy_tree(&at("from"), &at("to")).unwrap();
         assert_eq!(fs::read_to_string(at("to/src/index.ts")).unwrap(), "new");
         assert!(at("to/node_modules/kept").is_file());
+    }
+
+    #[test]
+    fn packages_are_known_by_their_tarballs() {
+        assert_eq!(package_of("/npm/twilldb-bun-0.1.0.tgz").unwrap(), "bun");
+        assert_eq!(package_of("twilldb-linux-x64-gnu-1.2.3.tgz").unwrap(), "linux-x64-gnu");
+        assert!(package_of("other.tgz").is_err());
     }
 
     #[test]
