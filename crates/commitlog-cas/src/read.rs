@@ -73,6 +73,11 @@ impl Reader {
         let pieces = self.pieces().await?;
         let goes_on = !pieces.is_empty();
         for piece in pieces {
+            // What lies beyond `to` may be gone: a pin keeps no more than it names.
+            if self.position.lsn >= to {
+                self.return_to(self.position);
+                return Ok(false);
+            }
             let read = match commits(&self.walker.site, &piece).await {
                 // Collection deletes the parts of a record before the record.
                 Err(error @ LogError::Missing { .. }) => {
