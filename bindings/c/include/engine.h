@@ -838,7 +838,7 @@ void engine_mailbox_drop(void *_unused,
                          void *number);
 
 /*
- Finalizes a statement, now or when the call that runs is over.
+ Lets a statement go: its connection's next call frees it, or its close.
  */
 void engine_statement_drop(void *_unused, void *number);
 
@@ -1721,7 +1721,7 @@ void engine_mailbox_drop(void *_unused,
                          void *number);
 
 /*
- Finalizes a statement, now or when the call that runs is over.
+ Lets a statement go: its connection's next call frees it, or its close.
  */
 void engine_statement_drop(void *_unused, void *number);
 

@@ -1,7 +1,7 @@
 //! The judgement at the end of a run: faults have stopped, everybody is dead, and a fresh process looks at what is left.
 //!
 //! It must hold that
-//! 1. an opener succeeds and commits within [`PATIENCE`](super::PATIENCE), unless the timeline was sealed;
+//! 1. an opener succeeds and commits within `PATIENCE`, unless the timeline was sealed;
 //! 2. the history has everything that was ever acknowledged or seen, without a gap, from the horizon on;
 //! 3. a follower and a reader see the same;
 //! 4. tokens and names of earlier commits are answered truthfully;

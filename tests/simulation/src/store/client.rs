@@ -7,7 +7,7 @@
 //! ```
 //!
 //! Invariants:
-//! 1. What will become of a request is drawn when it is sent, in one place ([`Client::send`]); only outages are looked at
+//! 1. What will become of a request is drawn when it is sent, in one place (`Client::send`); only outages are looked at
 //!    again, when it arrives and when it is answered.
 //! 2. Dropping the future of a request does not call the request back.
 //! 3. A request whose answer is lost ends in a time-out or a reset, never in silence for ever.
