@@ -46,9 +46,9 @@ impl Package {
         for source in SOURCES {
             copy_tree(&workspace.root().join(source), &root.join(source))?;
         }
-        for licence in ["LICENSE-MIT", "LICENSE-APACHE"] {
-            fs::copy(workspace.root().join(licence), root.join(licence))
-                .with_context(|| format!("copying {licence}"))?;
+        for file in ["README.md", "LICENSE-MIT", "LICENSE-APACHE"] {
+            fs::copy(workspace.root().join(file), root.join(file))
+                .with_context(|| format!("copying {file}"))?;
         }
         let directory = root.join("bindings/bun");
         install(&directory)?;
